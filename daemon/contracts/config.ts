@@ -1,0 +1,222 @@
+const SECOND_MS = 1_000
+const MINUTE_MS = 60 * SECOND_MS
+
+interface NumberSetting {
+  readonly kind: 'integer' | 'number'
+  readonly default: number
+  readonly min: number
+  readonly max: number
+  readonly why: string
+}
+interface TextSetting {
+  readonly kind: 'text' | 'path'
+  readonly default: string
+  readonly why: string
+  readonly choices?: readonly string[]
+}
+interface ListSetting {
+  readonly kind: 'paths'
+  readonly default: readonly string[]
+  readonly why: string
+}
+/** Checked by a schema of its own in the configuration loader. */
+interface TreeSetting {
+  readonly kind: 'tree'
+  readonly default: Readonly<Record<string, unknown>> | readonly unknown[]
+  readonly why: string
+}
+export type Setting = NumberSetting | TextSetting | ListSetting | TreeSetting
+
+/**
+ * Every setting of the daemon. The key is its name everywhere: nested in `nexus.yaml`, dotted in `nexus config`, and as
+ * `NEXUS_HTTP__PORT` in the environment. The unit is the last word of the name.
+ */
+export const SETTINGS = {
+  'http.host': {
+    kind: 'text',
+    default: '127.0.0.1',
+    why: 'nobody else on the network may command this daemon',
+  },
+  'http.port': {
+    kind: 'integer',
+    default: 8012,
+    min: 0,
+    max: 65_535,
+    why: 'the port the specification names',
+  },
+  'metrics.host': {
+    kind: 'text',
+    default: '127.0.0.1',
+    why: 'a scraper elsewhere is a decision, not a default',
+  },
+  'metrics.port': {
+    kind: 'integer',
+    default: 9090,
+    min: 0,
+    max: 65_535,
+    why: 'the port the specification names',
+  },
+  data_dir: { kind: 'path', default: 'data', why: 'beside the modules, as the specification has it' },
+  modules_dirs: { kind: 'paths', default: ['modules'], why: 'where the specification has them' },
+  allow_read: {
+    kind: 'paths',
+    default: [],
+    why: 'modules read the working directory and what is named here',
+  },
+  tokens: { kind: 'tree', default: [], why: 'nobody but the local account and the operator key until named' },
+  modules: { kind: 'tree', default: {}, why: 'a module runs as its manifest says until overridden' },
+  'readiness.max_unhealthy_ratio': {
+    kind: 'number',
+    default: 0.2,
+    min: 0,
+    max: 1,
+    why: "the specification's healing rule",
+  },
+  'missions.concurrency': {
+    kind: 'integer',
+    default: 16,
+    min: 1,
+    max: 1_024,
+    why: 'four lanes of four keep two cores busy',
+  },
+  'missions.lanes.coin': {
+    kind: 'integer',
+    default: 4,
+    min: 1,
+    max: 1_024,
+    why: 'no category starves another',
+  },
+  'missions.lanes.forge': {
+    kind: 'integer',
+    default: 4,
+    min: 1,
+    max: 1_024,
+    why: 'no category starves another',
+  },
+  'missions.lanes.library': {
+    kind: 'integer',
+    default: 4,
+    min: 1,
+    max: 1_024,
+    why: 'no category starves another',
+  },
+  'missions.lanes.sanctuary': {
+    kind: 'integer',
+    default: 4,
+    min: 1,
+    max: 1_024,
+    why: 'no category starves another',
+  },
+  'missions.queue_max': {
+    kind: 'integer',
+    default: 10_000,
+    min: 1,
+    max: 1_000_000,
+    why: 'a full backlog refuses; it never grows without end',
+  },
+  'missions.approval_days': {
+    kind: 'number',
+    default: 7,
+    min: 0.001,
+    max: 365,
+    why: 'who has not answered in a week will not',
+  },
+  'missions.weights': {
+    kind: 'tree',
+    default: {},
+    why: "INSIGHT's weights unless the operator weighs otherwise",
+  },
+  'missions.prices': { kind: 'tree', default: {}, why: "INSIGHT's prices unless the operator knows better" },
+  'journal.segment_mb': {
+    kind: 'integer',
+    default: 256,
+    min: 1,
+    max: 4_096,
+    why: 'a sealed segment is copied and verified in seconds',
+  },
+  'journal.snapshot_every': {
+    kind: 'integer',
+    default: 100_000,
+    min: 100,
+    max: 10_000_000,
+    why: 'replaying this many records takes about a second',
+  },
+  'watch.quiet_ms': {
+    kind: 'integer',
+    default: 100,
+    min: 0,
+    max: 10 * SECOND_MS,
+    why: 'editors and git write in bursts',
+  },
+  'hosts.spares': {
+    kind: 'integer',
+    default: 1,
+    min: 0,
+    max: 3,
+    why: 'a spare hides 50 ms of boot and costs 11 MB',
+  },
+  'hosts.starts_per_minute': {
+    kind: 'integer',
+    default: 20,
+    min: 1,
+    max: 10_000,
+    why: 'crashing modules together may not eat the machine',
+  },
+  'shutdown.drain_ms': {
+    kind: 'integer',
+    default: 20 * SECOND_MS,
+    min: 0,
+    max: 60 * MINUTE_MS,
+    why: "below Kubernetes' thirty seconds of grace",
+  },
+  'log.level': {
+    kind: 'text',
+    default: 'info',
+    choices: ['debug', 'info', 'warn', 'error'],
+    why: 'what the person on call wants to have read',
+  },
+} as const satisfies Record<string, Setting>
+
+export type SettingName = keyof typeof SETTINGS
+
+/** What `modules.<id>` of the configuration may override. */
+export interface ModuleOverride {
+  readonly enabled?: boolean
+  readonly replicas?: number
+  readonly config?: Readonly<Record<string, unknown>>
+}
+
+/** One entry of `tokens`: the secret itself is never in the configuration. */
+export interface TokenEntry {
+  readonly principal: string
+  readonly roles: readonly string[]
+  readonly sha256: string
+}
+
+/** The effective settings, typed; built by the configuration loader from `SETTINGS`. */
+export interface Settings {
+  readonly http: { readonly host: string; readonly port: number }
+  readonly metrics: { readonly host: string; readonly port: number }
+  /** Absolute. */
+  readonly data_dir: string
+  /** Absolute. */
+  readonly modules_dirs: readonly string[]
+  /** Absolute; the working directory is added by the daemon. */
+  readonly allow_read: readonly string[]
+  readonly tokens: readonly TokenEntry[]
+  readonly modules: Readonly<Record<string, ModuleOverride>>
+  readonly readiness: { readonly max_unhealthy_ratio: number }
+  readonly missions: {
+    readonly concurrency: number
+    readonly lanes: Readonly<Record<'coin' | 'forge' | 'library' | 'sanctuary', number>>
+    readonly queue_max: number
+    readonly approval_days: number
+    readonly weights: Readonly<Record<string, number>>
+    readonly prices: Readonly<Record<string, number>>
+  }
+  readonly journal: { readonly segment_mb: number; readonly snapshot_every: number }
+  readonly watch: { readonly quiet_ms: number }
+  readonly hosts: { readonly spares: number; readonly starts_per_minute: number }
+  readonly shutdown: { readonly drain_ms: number }
+  readonly log: { readonly level: 'debug' | 'info' | 'warn' | 'error' }
+}

@@ -1,0 +1,152 @@
+import type { GenerationId, InstanceId, ModuleId } from './ids.ts'
+
+export const MODULE_STATES = [
+  'discovered',
+  'invalid',
+  'loaded',
+  'waiting',
+  'starting',
+  'started',
+  'reloading',
+  'backoff',
+  'crashloop',
+  'stopping',
+  'stopped',
+  'failed',
+  'locked',
+] as const
+export type ModuleState = (typeof MODULE_STATES)[number]
+
+export const INSTANCE_STATES = [
+  'spawning',
+  'booting',
+  'ready',
+  'notready',
+  'draining',
+  'exiting',
+  'exited',
+] as const
+export type InstanceState = (typeof INSTANCE_STATES)[number]
+
+export type HealthStatus = 'healthy' | 'degraded' | 'unhealthy'
+
+/** What `get_status` answers without a module; these keys exactly, more may follow. */
+export interface DaemonStatus {
+  readonly running: true
+  readonly level: 'level-14.5-basic' | 'level-18-team' | 'level-20-enterprise' | 'level-22-compliance'
+  readonly uptime_seconds: number
+  /** The caller. */
+  readonly security: { readonly principal: string; readonly roles: readonly string[] }
+  readonly features: { readonly cluster: boolean; readonly tracing: boolean; readonly compliance: boolean }
+  readonly modules: {
+    readonly total_discovered: number
+    readonly total_loaded: number
+    readonly by_state: Readonly<Partial<Record<ModuleState, number>>>
+  }
+  readonly health: { readonly statistics: HealthStatistics }
+}
+
+export interface HealthStatistics {
+  readonly total: number
+  readonly healthy: number
+  readonly degraded: number
+  readonly unhealthy: number
+}
+
+/** What `get_status` answers for one module. */
+export interface ModuleStatus {
+  readonly module_id: ModuleId
+  readonly description: string
+  readonly state: ModuleState
+  readonly desired: 'running' | 'stopped'
+  /** RFC 3339. */
+  readonly since: string
+  readonly because: string
+  readonly next_retry_at: string | null
+  readonly health: { readonly status: HealthStatus; readonly reason: string | null }
+  readonly generation: GenerationId | null
+  readonly version: string | null
+  readonly critical: boolean
+  readonly replicas: { readonly desired: number; readonly ready: number }
+  readonly instances: readonly InstanceStatus[]
+  readonly restarts: number
+  readonly last_reload: ReloadResult | null
+  readonly config: Readonly<Record<string, unknown>>
+  readonly isolation: 'bwrap' | 'node-permission' | 'none'
+  readonly uptime_seconds: number
+  readonly actions: readonly string[]
+  readonly categories: readonly string[]
+}
+
+export interface InstanceStatus {
+  readonly instance: InstanceId
+  readonly pid: number
+  readonly state: InstanceState
+  readonly generation: GenerationId
+  readonly since: string
+  readonly memory_bytes: number
+  readonly cpu_percent: number
+  readonly loop_lag_ms: number
+  readonly calls: number
+  readonly in_flight: number
+}
+
+/** The answer of `reload_module`. */
+export interface ReloadResult {
+  readonly module_id: ModuleId
+  readonly reloaded: boolean
+  readonly strategy: string
+  readonly generation: GenerationId | null
+  readonly previous_generation: GenerationId | null
+  readonly rolled_back: boolean
+  readonly duration_ms: number
+  readonly downtime_ms: number
+  /** Why it was rolled back, or not done. */
+  readonly phase?: string
+  readonly reason?: string
+  readonly stack?: string
+}
+
+export interface Liveness {
+  readonly live: boolean
+  /** Seconds since 1970. */
+  readonly timestamp: number
+  readonly daemon_running: boolean
+}
+
+export interface Readiness {
+  readonly ready: boolean
+  readonly timestamp: number
+  readonly details: {
+    readonly total_modules: number
+    readonly healthy_modules: number
+    readonly unhealthy_modules: number
+    readonly health_ratio: number
+  }
+  readonly reasons: readonly string[]
+}
+
+export interface CriticalModules {
+  readonly critical: boolean
+  readonly timestamp: number
+  readonly modules: readonly {
+    readonly module_id: ModuleId
+    readonly state: ModuleState
+    readonly healthy: boolean
+  }[]
+}
+
+/** The answer of `explain`. */
+export interface Explanation {
+  readonly state: string
+  readonly since: string
+  readonly because: readonly {
+    readonly at: string
+    readonly seq: number
+    readonly type: string
+    readonly say: string
+  }[]
+  readonly blocked_on: string | null
+  readonly next: string | null
+  readonly remedy: string | null
+}

@@ -1,0 +1,122 @@
+/**
+ * What the daemon and a host say to each other: newline-delimited JSON-RPC 2.0 on descriptor 3.
+ *
+ * A line has at most `LINE_BYTES_MAX` bytes. A violation kills the host, never the daemon. A program in any language
+ * can speak this. The daemon asks; a host asks only `command` and `artifact`; everything else it says is a
+ * notification.
+ */
+export const LINE_BYTES_MAX = 1_048_576
+
+/** Largest artifact: its base64 and the frame around it stay below a line. */
+export const ARTIFACT_BYTES_MAX = 655_360
+
+/** `hello`, host → daemon, once after boot: the host is a spare now. */
+export interface HelloParams {
+  readonly pid: number
+  readonly node: string
+}
+
+/** `initialize`, daemon → host: makes a spare the host of one instance, imports the entry. Answers `InitializeAnswer`. */
+export interface InitializeParams {
+  readonly module_id: string
+  readonly instance: string
+  readonly generation: string
+  /** Real path of the entry file. */
+  readonly entry: string
+  readonly config: unknown
+  readonly data_dir: string
+  readonly roots: readonly string[]
+  readonly records?: object
+  readonly inherited?: unknown
+  readonly commands: readonly string[]
+  readonly heartbeat_ms: number
+}
+
+export interface InitializeAnswer {
+  /** Names of the actions the code exports. */
+  readonly actions: readonly string[]
+  readonly has: { readonly health: boolean; readonly configure: boolean; readonly snapshot: boolean }
+}
+
+/** `action`, daemon → host. Answers `{output}`. `$/cancel` with `{id}` aborts its signal. */
+export interface ActionParams {
+  readonly name: string
+  readonly input: unknown
+  readonly timeout_ms: number
+  readonly mission?: { mission_id: string; epoch: number; step: string; idempotency_token: string }
+}
+
+/** `heartbeat`, host → daemon, from the instance's own event loop. */
+export interface HeartbeatParams {
+  readonly rss_bytes: number
+  readonly cpu_ms: number
+  readonly loop_lag_ms: number
+  /** Event loop utilisation since the last heartbeat, 0..1. */
+  readonly elu: number
+}
+
+/** `log`, host → daemon. */
+export interface LogParams {
+  readonly level: 'debug' | 'info' | 'warn' | 'error'
+  readonly message: string
+  readonly fields?: object
+}
+
+/** `progress`, host → daemon: `id` is that of the action call. */
+export interface ProgressParams {
+  readonly id: number
+  readonly fraction: number
+  readonly note?: string
+}
+
+/** `notready` and `ready`, host → daemon. */
+export interface NotReadyParams {
+  readonly reason: string
+  readonly retry_in_ms?: number
+}
+
+/** `metrics`, host → daemon, at most once a second: what changed since. */
+export interface MetricsParams {
+  readonly samples: readonly {
+    readonly kind: 'counter' | 'gauge' | 'histogram'
+    readonly name: string
+    readonly help: string
+    /** Added to a counter, set on a gauge, observed by a histogram. */
+    readonly values: readonly number[]
+  }[]
+}
+
+/** `artifact`, host → daemon, a request. Answers an `ArtifactRef`. */
+export interface ArtifactParams {
+  /** Id of the action call that produced it. */
+  readonly call: number
+  readonly name: string
+  readonly media_type: string
+  readonly base64: string
+}
+
+/** `command`, host → daemon, a request. Answers the command's result. */
+export interface CommandParams {
+  readonly name: string
+  readonly params: Readonly<Record<string, unknown>>
+}
+
+/** `error.code` of JSON-RPC answers, beyond the standard ones (-32700, -32600, -32601, -32602, -32603). */
+export const RPC_CODES = {
+  /** The module's code threw. `data` is `ThrownData`. */
+  threw: -32000,
+  /** The entry is missing, does not parse, or exports no module: nothing changes until the code does. */
+  unloadable: -32001,
+  /** Aborted by `$/cancel`, deadline or stop. */
+  aborted: -32002,
+  /** Not among `permissions.commands`, or refused by the gate. `data` is `{code, remedy}`. */
+  refused: -32003,
+} as const
+
+export interface ThrownData {
+  readonly name: string
+  readonly message: string
+  readonly stack: string
+  /** `ConfigError`: the code is well, its settings are not. */
+  readonly config_error: boolean
+}

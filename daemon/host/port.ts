@@ -1,0 +1,123 @@
+import type { Manifest } from '../contracts/manifest.ts'
+import type {
+  ArtifactRef,
+  ConfigChange,
+  ConfigureAnswer,
+  HealthAnswer,
+  MissionContext,
+  RecordPaths,
+} from '../contracts/module.ts'
+import type { HeartbeatParams, LogParams, MetricsParams } from '../contracts/wire.ts'
+
+/**
+ * Where module code runs. The supervisor knows only this file: the host process and the in-memory host of the tests
+ * are adapters of one port.
+ */
+export interface HostPool {
+  /**
+   * Gives an instance a host (a spare where one of its profile waits) and imports the generation's entry.
+   *
+   * The instance is up but has not started: call `start` next. Nothing is left running when this rejects.
+   *
+   * @throws NexusError `MODULE_START_FAILED` with `phase` `spawn`, `import` (what the code threw; `facts.stack`) or
+   *   `deadline` (after `timeouts.start_ms`).
+   */
+  spawn(order: SpawnOrder): Promise<Instance>
+  /** Boots a spare for the order's profile ahead of need, within the limit; never rejects. */
+  prepare(order: SpawnProfile): void
+  /** Which wall really stands between modules and the machine. */
+  readonly isolation: 'bwrap' | 'node-permission' | 'none'
+  /** Ends spares; instances are halted by their owner before. */
+  close(): Promise<void>
+}
+
+/** What is fixed when a host process starts: hosts of equal profiles are interchangeable. */
+export interface SpawnProfile {
+  readonly moduleId: string
+  readonly permissions: Manifest['permissions']
+  readonly limits: Manifest['limits']
+  /** `$DATA`: absolute, real. */
+  readonly dataDir: string
+  /** `$ROOTS`: absolute, real. */
+  readonly roots: readonly string[]
+  /** `$RECORDS`. */
+  readonly records: RecordPaths
+}
+
+export interface SpawnOrder extends SpawnProfile {
+  readonly instance: string
+  readonly generation: string
+  /** Real path of the generation's entry file. */
+  readonly entry: string
+  readonly config: Readonly<Record<string, unknown>>
+  readonly timeouts: Manifest['timeouts']
+  readonly inherited?: unknown
+  readonly listener: InstanceListener
+}
+
+/** What an instance says of its own accord. Called in order; must not throw. */
+export interface InstanceListener {
+  log(line: LogParams & { readonly stream?: 'stdout' | 'stderr' }): void
+  metrics(params: MetricsParams): void
+  /** It said `notReady`, or took it back. */
+  notReady(reason: string, retryInMs: number | undefined): void
+  ready(): void
+  /** No heartbeat for `missingMs` (the daemon's own lag subtracted). The host is killed later if it stays away. */
+  suspect(missingMs: number): void
+  recovered(): void
+  /** It asks for a daemon command; the answer or the `NexusError` goes back to it. */
+  command(name: string, params: Readonly<Record<string, unknown>>): Promise<unknown>
+}
+
+/** A running generation. Its owner must call `halt`, also after `gone` settled. */
+export interface Instance {
+  readonly id: string
+  readonly generation: string
+  readonly pid: number
+  /** Names of the actions that the code exports. */
+  readonly actions: readonly string[]
+  readonly has: { readonly health: boolean; readonly configure: boolean; readonly snapshot: boolean }
+  readonly stats: InstanceStats
+  /** Runs the module's `start`. @throws NexusError `MODULE_START_FAILED`, phase `start` or `deadline`. */
+  start(): Promise<void>
+  /**
+   * Calls one action. The signal aborts it: the module's own signal fires, and the call rejects `CALL_ABORTED` after
+   * a grace of one second at most; the host lives on. After `timeoutMs` it rejects `CALL_EXPIRED` likewise.
+   *
+   * @throws NexusError `ACTION_FAILED` (it threw), `CALL_CUT` (the instance ended), `CALL_EXPIRED`, `CALL_ABORTED`.
+   */
+  call(order: CallOrder): Promise<unknown>
+  /** @throws NexusError when it throws, or is silent for `timeoutMs`. */
+  health(timeoutMs: number): Promise<HealthAnswer>
+  configure(change: ConfigChange, timeoutMs: number): Promise<ConfigureAnswer>
+  snapshot(timeoutMs: number): Promise<unknown>
+  /** Asks it to stop, waits `stopMs`, then TERM, then KILL of the whole process group. Never rejects; safe to call twice. */
+  halt(stopMs: number): Promise<void>
+  /** KILL at once. */
+  kill(because: string): void
+  /** Settles exactly once, when the process is no longer there, whoever caused it. */
+  readonly gone: Promise<Departure>
+}
+
+export interface CallOrder {
+  readonly action: string
+  readonly input: unknown
+  readonly timeoutMs: number
+  readonly signal?: AbortSignal
+  readonly mission?: MissionContext
+  progress?(fraction: number, note: string | undefined): void
+  artifact(name: string, mediaType: string, bytes: Uint8Array): Promise<ArtifactRef>
+}
+
+export interface InstanceStats {
+  /** The last heartbeat, if one came yet. */
+  readonly heartbeat: HeartbeatParams | undefined
+  readonly calls: number
+  readonly inFlight: number
+}
+
+export type Departure =
+  | { readonly how: 'halted' }
+  | { readonly how: 'exited'; readonly exitCode: number | null; readonly signal: string | null }
+  | { readonly how: 'hung'; readonly missingMs: number }
+  | { readonly how: 'killed'; readonly because: string }
