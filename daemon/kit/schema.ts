@@ -1,0 +1,100 @@
+import { Ajv2020, type ErrorObject, type Options } from 'ajv/dist/2020.js'
+import formats from 'ajv-formats'
+import type { Issue } from '../contracts/failure.ts'
+import { didYouMean } from './nearest.ts'
+
+export type Checked<T> =
+  | { readonly ok: true; readonly value: T }
+  | { readonly ok: false; readonly issues: readonly Issue[] }
+export type Checker<T> = (value: unknown) => Checked<T>
+
+export interface CheckerOptions {
+  /** Fill in the schema's defaults. */
+  readonly defaults?: boolean
+  /** Turn text into numbers and booleans: for query strings only. */
+  readonly coerce?: boolean
+}
+
+/** So many faults are told at once; more help nobody. */
+const ISSUES_MAX = 20
+
+/**
+ * Compiles one of our own schemas to a check. The value it returns is a copy, so defaults never change the input.
+ *
+ * An unknown field is named with the nearest known one.
+ */
+export function checker<T>(schema: object, options: CheckerOptions = {}): Checker<T> {
+  const validate = compiler(options).compile(schema)
+  return (given) => {
+    const value = options.defaults === true || options.coerce === true ? structuredClone(given) : given
+    return validate(value)
+      ? { ok: true, value: value as T }
+      : { ok: false, issues: (validate.errors ?? []).slice(0, ISSUES_MAX).map((error) => toIssue(error)) }
+  }
+}
+
+/**
+ * Compiles a schema that somebody else wrote (JSON Schema, draft 2020-12).
+ *
+ * @throws Error with a plain sentence when it is no valid schema.
+ */
+export function foreignChecker(schema: object, options: CheckerOptions = {}): Checker<unknown> {
+  return checker(schema, options)
+}
+
+/** All faults in one sentence, for failures that have a `detail`. */
+export function sentenceOf(issues: readonly Issue[]): string {
+  return issues.map(({ pointer, detail }) => `${pointer === '' ? '/' : pointer} ${detail}`).join('; ')
+}
+
+const compilers = new Map<string, Ajv2020>()
+
+/** Compiled schemas are kept by ajv for ever, so equal options share one compiler and `$id`s are not registered twice. */
+function compiler(options: CheckerOptions): Ajv2020 {
+  const key = JSON.stringify([options.defaults === true, options.coerce === true])
+  const known = compilers.get(key)
+  if (known !== undefined) return known
+  const settings: Options = {
+    allErrors: true,
+    strict: false,
+    verbose: true,
+    ownProperties: true,
+    addUsedSchema: false,
+    useDefaults: options.defaults === true,
+    coerceTypes: options.coerce === true,
+  }
+  const ajv = new Ajv2020(settings)
+  formats.default(ajv)
+  compilers.set(key, ajv)
+  return ajv
+}
+
+function toIssue(error: ErrorObject): Issue {
+  const { instancePath: pointer, params } = error
+  switch (error.keyword) {
+    case 'additionalProperties': {
+      const field = String(params['additionalProperty'])
+      const known = Object.keys((error.parentSchema?.['properties'] as object | undefined) ?? {})
+      return {
+        pointer: `${pointer}/${escapePointer(field)}`,
+        detail: `is unknown${didYouMean(field, known)}`,
+      }
+    }
+    case 'required':
+      return {
+        pointer: `${pointer}/${escapePointer(String(params['missingProperty']))}`,
+        detail: 'is missing',
+      }
+    case 'enum':
+      return { pointer, detail: `must be one of ${(params['allowedValues'] as unknown[]).join(', ')}` }
+    case 'type':
+      return { pointer, detail: `must be ${[params['type']].flat().join(' or ')}` }
+    default:
+      return { pointer, detail: error.message ?? 'does not fit' }
+  }
+}
+
+/** RFC 6901. */
+function escapePointer(field: string): string {
+  return field.replaceAll('~', '~0').replaceAll('/', '~1')
+}
