@@ -247,6 +247,12 @@ export const FAILURES = {
     remedy: 'restore the file from a backup; `nexus journal verify` repeats this finding',
     exit: 74,
   },
+  JOURNAL_NEWER: {
+    status: 503,
+    say: '{file} is written in format {found}, this daemon reads format {known}',
+    remedy: 'start the newer version that wrote it, or restore the data folder from before the upgrade',
+    exit: 78,
+  },
   RECORD_TOO_LARGE: {
     status: 413,
     say: 'a record of {bytes} bytes is more than the journal takes in a line ({limit})',

@@ -1,0 +1,59 @@
+/**
+ * The disk as a port: what the stores need of a file system, and nothing more. Paths are absolute.
+ *
+ * Errors are the system's own (`code` says ENOSPC, EIO, …); each store translates them at its door. Nothing is
+ * retried here. Files are made with mode 0600 and folders with 0700, whatever the umask.
+ */
+export interface Disk {
+  /** @throws ENOENT, or EEXIST for `create`. Never waits, not even for a FIFO without a writer. */
+  open(path: string, mode: OpenMode): Promise<DiskFile>
+  /** What stands at the path, links followed; undefined when nothing does. */
+  stat(path: string): Promise<DiskEntry | undefined>
+  /** Names in a folder, sorted; empty when there is no such folder. */
+  list(dir: string): Promise<string[]>
+  /** Makes a folder and its parents. Says whether it was new, so that the caller can sync the parent. */
+  makeDir(dir: string): Promise<boolean>
+  rename(from: string, to: string): Promise<void>
+  /** Does nothing when there is no such file. */
+  unlink(path: string): Promise<void>
+  /** Makes names durable: creations, renames and removals in this folder. */
+  syncDir(dir: string): Promise<void>
+}
+
+/**
+ * - `read`: an existing file, read only.
+ * - `append`: an existing file; every write goes to its end.
+ * - `create`: as `append`, but the file must be new.
+ * - `overwrite`: made when missing; writes go to the place they name.
+ */
+export type OpenMode = 'read' | 'append' | 'create' | 'overwrite'
+
+export interface DiskFile {
+  /** How many bytes were taken: fewer than given when the disk filled up. `at` counts in mode `overwrite` only. */
+  write(bytes: Uint8Array, at?: number): Promise<number>
+  /** Up to `length` bytes; fewer only at the end of the file. */
+  read(at: number, length: number): Promise<Buffer>
+  stat(): Promise<DiskEntry>
+  truncate(sizeBytes: number): Promise<void>
+  /** Resolves when contents and size are on stable storage. After a failure nobody can say what is. */
+  datasync(): Promise<void>
+  close(): Promise<void>
+}
+
+export interface DiskEntry {
+  readonly kind: 'file' | 'directory' | 'fifo' | 'other'
+  readonly sizeBytes: number
+  /** Two entries with the same identity are one file. */
+  readonly identity: string
+}
+
+/** The code of a system error; empty for anything else. */
+export function codeOf(error: unknown): string {
+  const code = error instanceof Error && 'code' in error ? error.code : ''
+  return typeof code === 'string' ? code : ''
+}
+
+/** Whether the error says that there is no room: making some cures it. */
+export function isFull(error: unknown): boolean {
+  return ['ENOSPC', 'EDQUOT', 'EFBIG'].includes(codeOf(error))
+}

@@ -1,0 +1,184 @@
+import type { Fact } from '../contracts/fact.ts'
+import { NexusError } from '../contracts/failure.ts'
+import type { DataPaths } from './data-folder.ts'
+import type { Disk, DiskFile } from './disk.ts'
+import { GENESIS, LINE_BYTES_MAX, type Link } from './line.ts'
+import { latestBatch, type ScanEnd, scanChain } from './scan.ts'
+import {
+  ACTIVE_NAME,
+  checkEnds,
+  damagedAt,
+  lastLink,
+  listSegments,
+  readSegment,
+  type Sealed,
+  type Segment,
+} from './segments.ts'
+import { readWatermark, type Watermark } from './watermark.ts'
+
+/** A place in the journal: after record `seq`, at byte `offset` of the segment that begins with record `segment`. */
+export interface Position {
+  readonly seq: number
+  readonly h: string
+  readonly segment: number
+  readonly offset: number
+}
+
+/** Before the first record. */
+export const START: Position = { seq: 0, h: GENESIS.h, segment: 1, offset: 0 }
+
+/** What a start found. Nothing was changed yet. */
+export interface Findings {
+  /** After the last good record. */
+  readonly end: Position
+  readonly link: Link
+  /** The last sealed segment, which the next opening record must name. */
+  readonly sealed: Sealed | undefined
+  /** Good bytes in the active segment; undefined when there is no such file. */
+  readonly activeBytes: number | undefined
+  /** Bytes after the good ones that belong to a torn last batch. */
+  readonly torn: Torn | undefined
+}
+
+export interface Torn {
+  readonly offset: number
+  readonly sizeBytes: number
+  readonly reason: string
+}
+
+/**
+ * Reads the journal from `from` on, hands every fact over in order, and judges what it met.
+ *
+ * @throws NexusError `JOURNAL_DAMAGED`, `JOURNAL_NEWER`.
+ */
+export async function examine(
+  disk: Disk,
+  paths: DataPaths,
+  from: Position,
+  onFact: (fact: Fact) => void,
+): Promise<Findings> {
+  const watermark = await readWatermark(disk, paths.watermark)
+  const segments = await listSegments(disk, paths)
+  const located = await locate(disk, segments, from)
+  if ('missing' in located) throw damagedAt(ACTIVE_NAME, from.offset, from.seq, from.segment, located.missing)
+
+  let { link, sealed } = located
+  let at = from.segment
+  let offset = from.offset
+  let torn: Torn | undefined
+  let activeBytes: number | undefined
+  const witness = witnessOf(watermark, onFact)
+  witness.see(link)
+
+  for (const segment of segments.slice(located.index)) {
+    if (segment !== segments[located.index]) {
+      at = link.seq + 1
+      offset = 0
+      if (segment.first !== undefined && segment.first !== at) {
+        throw damagedAt(
+          segment.name,
+          0,
+          at,
+          at,
+          `the records ${at} to ${segment.first - 1} are missing: a segment is gone`,
+        )
+      }
+    }
+    const end = await readSegment(disk, segment, async (file) => {
+      const end = await scanChain(file, { link, offset }, segment.sizeBytes, witness.pass)
+      torn = await judge(file, segment, end, at, watermark)
+      return end
+    })
+    if (segment.first !== undefined) {
+      if (segment.sizeBytes === 0) throw damagedAt(segment.name, 0, at, at, 'a sealed segment is empty')
+      sealed = { name: segment.name, sizeBytes: segment.sizeBytes, link: end.link }
+    } else activeBytes = end.offset
+    link = end.link
+    offset = end.offset
+  }
+
+  const position = { seq: link.seq, h: link.h, segment: at, offset }
+  checkAgainst(watermark, position, activeBytes)
+  return { end: position, link, sealed, activeBytes, torn }
+}
+
+/** Finds a position in the files that are there, and checks what lies before it by its ends alone. */
+export async function locate(
+  disk: Disk,
+  segments: readonly Segment[],
+  from: Position,
+): Promise<{ index: number; link: Link; sealed: Sealed | undefined } | { missing: string }> {
+  let sealed: Sealed | undefined
+  if (from.seq === 0) return { index: 0, link: GENESIS, sealed }
+  for (const [index, segment] of segments.entries()) {
+    const first = sealed === undefined ? 1 : sealed.link.seq + 1
+    if (first === from.segment) {
+      const link = await readSegment(disk, segment, async (file) => {
+        const startAt = Math.max(0, from.offset - LINE_BYTES_MAX)
+        return lastLink(await file.read(startAt, from.offset - startAt))
+      })
+      const there = link?.seq === from.seq && link.h === from.h && from.offset <= segment.sizeBytes
+      return there ? { index, link, sealed } : { missing: 'the snapshot names a record that is not there' }
+    }
+    sealed = await checkEnds(disk, segment, sealed)
+  }
+  return { missing: 'the snapshot names a segment that is not there' }
+}
+
+/** Decides about the end of one file: clean, torn (a verdict to act on), or damaged (thrown). */
+async function judge(
+  file: DiskFile,
+  segment: Segment,
+  end: ScanEnd,
+  first: number,
+  watermark: Watermark | undefined,
+): Promise<Torn | undefined> {
+  if (end.bad === undefined) return undefined
+  const next = end.link.seq + 1
+  const refuse = (reason: string): NexusError => damagedAt(segment.name, end.offset, next, first, reason)
+  if (end.bad.newer !== undefined) {
+    throw new NexusError('JOURNAL_NEWER', { file: segment.name, found: end.bad.newer, known: 1 })
+  }
+  if (end.bad.edited) throw refuse(end.bad.reason)
+  if (segment.first !== undefined) throw refuse(`${end.bad.reason}, in a sealed segment`)
+  if (watermark !== undefined && watermark.seq >= next) {
+    throw refuse(`${end.bad.reason}, and this record was durable (run/journal.wm knows ${watermark.seq})`)
+  }
+  const latest = await latestBatch(file, end.offset, segment.sizeBytes)
+  if (latest > next) throw refuse(`${end.bad.reason}, and later batches follow (${latest})`)
+  return { offset: end.offset, sizeBytes: segment.sizeBytes - end.offset, reason: end.bad.reason }
+}
+
+/** Passes facts on and compares the one the watermark names. */
+function witnessOf(watermark: Watermark | undefined, onFact: (fact: Fact) => void) {
+  const see = ({ seq, h }: Pick<Link, 'seq' | 'h'>): void => {
+    if (watermark === undefined || seq !== watermark.seq || h === watermark.h) return
+    const { bytes, segment } = watermark
+    throw damagedAt(
+      ACTIVE_NAME,
+      bytes,
+      seq,
+      segment,
+      'run/journal.wm knows another record here: the file was replaced',
+    )
+  }
+  const pass = (fact: Fact): void => {
+    see(fact)
+    onFact(fact)
+  }
+  return { see, pass }
+}
+
+/** A journal that ends before what was known to be durable has lost records, even when all it has is good. */
+function checkAgainst(
+  watermark: Watermark | undefined,
+  end: Position,
+  activeBytes: number | undefined,
+): void {
+  if (watermark === undefined || watermark.seq <= end.seq) return
+  const reason =
+    activeBytes === undefined
+      ? `the file is missing; record ${watermark.seq} was durable (run/journal.wm)`
+      : `the records up to ${watermark.seq} were durable (run/journal.wm) and are missing`
+  throw damagedAt(ACTIVE_NAME, end.offset, end.seq + 1, end.segment, reason)
+}

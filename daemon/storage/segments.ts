@@ -1,0 +1,151 @@
+import { join } from 'node:path'
+import type { Fact } from '../contracts/fact.ts'
+import { NexusError } from '../contracts/failure.ts'
+import type { DataPaths } from './data-folder.ts'
+import { codeOf, type Disk, type DiskEntry, type DiskFile } from './disk.ts'
+import { checkLine, GENESIS, LINE_BYTES_MAX, type Link, readPrefix } from './line.ts'
+
+/** One file of the journal. */
+export interface Segment {
+  readonly path: string
+  /** As people read it: `audit.jsonl` or `audit/000000000001.jsonl`. */
+  readonly name: string
+  /** The seq its name states; undefined for the active one, whose name states none. */
+  readonly first: number | undefined
+  readonly sizeBytes: number
+  readonly identity: string
+}
+
+/** The active segment's name. */
+export const ACTIVE_NAME = 'audit.jsonl'
+
+/** The name of the sealed segment that begins with this record. */
+export function sealedName(first: number): string {
+  return `audit/${String(first).padStart(12, '0')}.jsonl`
+}
+
+/**
+ * The files of the journal in order, sealed ones first; other names are left alone.
+ *
+ * @throws NexusError `JOURNAL_DAMAGED` when something stands there that is no file.
+ */
+export async function listSegments(disk: Disk, paths: DataPaths): Promise<Segment[]> {
+  const firsts = (await disk.list(paths.segments))
+    .filter((name) => /^\d{12,16}\.jsonl$/.test(name))
+    .map((name) => Number.parseInt(name, 10))
+    .sort((a, b) => a - b)
+  const found: Segment[] = []
+  for (const first of firsts) {
+    const name = sealedName(first)
+    const entry = await disk.stat(join(paths.root, name))
+    if (entry !== undefined) found.push(segmentOf(paths, name, first, entry))
+  }
+  const active = await disk.stat(paths.journal)
+  if (active !== undefined) found.push(segmentOf(paths, ACTIVE_NAME, undefined, active))
+  return found
+}
+
+function segmentOf(paths: DataPaths, name: string, first: number | undefined, entry: DiskEntry): Segment {
+  if (entry.kind !== 'file') {
+    const kind = { directory: 'a folder', fifo: 'a pipe', other: 'a device or socket' }[entry.kind]
+    throw damagedAt(name, 0, first ?? 1, first ?? 1, `it is ${kind}, not a file`)
+  }
+  return { path: join(paths.root, name), name, first, sizeBytes: entry.sizeBytes, identity: entry.identity }
+}
+
+/** The finding that a journal cannot be trusted; `first` is the seq with which its file begins. */
+export function damagedAt(
+  file: string,
+  offset: number,
+  seq: number,
+  first: number,
+  reason: string,
+): NexusError {
+  return new NexusError('JOURNAL_DAMAGED', { file, line: Math.max(1, seq - first + 1), offset, seq, reason })
+}
+
+/**
+ * Checks a sealed segment without reading it whole: it begins as its name says, follows the one before, is as long
+ * as the next one's first record states, and ends with the hash stated there.
+ *
+ * @returns The link its last record gives to the next segment.
+ * @throws NexusError `JOURNAL_DAMAGED`.
+ */
+export async function checkEnds(disk: Disk, segment: Segment, before: Sealed | undefined): Promise<Sealed> {
+  const first = before === undefined ? 1 : before.link.seq + 1
+  const bad = (offset: number, seq: number, reason: string): NexusError =>
+    damagedAt(segment.name, offset, seq, first, reason)
+  if (segment.first !== undefined && segment.first !== first) {
+    throw bad(0, first, `the records ${first} to ${segment.first - 1} are missing: a segment is gone`)
+  }
+  return readSegment(disk, segment, async (file) => {
+    const head = await file.read(0, LINE_BYTES_MAX)
+    const opening = checkLine(head.subarray(0, head.indexOf(0x0a) + 1), before?.link ?? GENESIS)
+    if (!opening.ok) throw bad(0, first, opening.reason)
+    if (before !== undefined && !opens(opening.fact, before)) {
+      throw bad(0, first, `${before.name} is not as long as it was when it was sealed`)
+    }
+    const tailAt = Math.max(0, segment.sizeBytes - LINE_BYTES_MAX)
+    const tail = await file.read(tailAt, segment.sizeBytes - tailAt)
+    const link = lastLink(tail)
+    if (link === undefined) throw bad(tailAt, first, 'it does not end with a record')
+    return { name: segment.name, sizeBytes: segment.sizeBytes, link }
+  })
+}
+
+/** What the first record of a segment says about the one before. */
+export interface Sealed {
+  readonly name: string
+  readonly sizeBytes: number
+  readonly link: Link
+}
+
+/** Whether this fact is the opening record that belongs after `before`. */
+export function opens(fact: Fact, before: Sealed): boolean {
+  const { type, d } = fact
+  return (
+    type === 'journal.segment_opened' &&
+    d['sealed'] === before.name &&
+    d['bytes'] === before.sizeBytes &&
+    d['last_seq'] === before.link.seq &&
+    d['last_h'] === before.link.h
+  )
+}
+
+/** The link in the last line of these bytes, which must end with a newline. Its own chain is not checked. */
+export function lastLink(bytes: Buffer): Link | undefined {
+  if (bytes.at(-1) !== 0x0a) return undefined
+  const line = bytes.subarray(bytes.lastIndexOf(0x0a, bytes.length - 2) + 1)
+  const prefix = readPrefix(line)
+  const h = /^,"h":"([0-9a-f]{64})"\}\n$/.exec(line.toString('latin1', Math.max(0, line.length - 73)))?.[1]
+  if (prefix === undefined || h === undefined) return undefined
+  return { seq: prefix.seq, b: prefix.b, h }
+}
+
+/**
+ * Lends a segment for reading.
+ *
+ * @throws NexusError `JOURNAL_DAMAGED` when the disk cannot read it.
+ */
+export async function readSegment<T>(
+  disk: Disk,
+  segment: Pick<Segment, 'path' | 'name'>,
+  use: (file: DiskFile) => Promise<T>,
+): Promise<T> {
+  try {
+    const file = await disk.open(segment.path, 'read')
+    try {
+      return await use(file)
+    } finally {
+      await file.close()
+    }
+  } catch (cause) {
+    if (codeOf(cause) === '' || cause instanceof NexusError) throw cause
+    const reason = `it cannot be read (${codeOf(cause)})`
+    throw new NexusError(
+      'JOURNAL_DAMAGED',
+      { file: segment.name, line: 1, offset: 0, seq: 1, reason },
+      { cause },
+    )
+  }
+}
