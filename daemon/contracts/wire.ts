@@ -38,7 +38,7 @@ export interface InitializeAnswer {
   readonly has: { readonly health: boolean; readonly configure: boolean; readonly snapshot: boolean }
 }
 
-/** `action`, daemon → host. Answers `{output}`. `$/cancel` with `{id}` aborts its signal. */
+/** `action`, daemon → host. Answers `{output, cpu_ms}` (CPU time of the process meanwhile). `$/cancel` with `{id}` aborts its signal. */
 export interface ActionParams {
   readonly name: string
   readonly input: unknown

@@ -86,7 +86,7 @@ export interface Instance {
    *
    * @throws NexusError `ACTION_FAILED` (it threw), `CALL_CUT` (the instance ended), `CALL_EXPIRED`, `CALL_ABORTED`.
    */
-  call(order: CallOrder): Promise<unknown>
+  call(order: CallOrder): Promise<CallAnswer>
   /** @throws NexusError when it throws, or is silent for `timeoutMs`. */
   health(timeoutMs: number): Promise<HealthAnswer>
   configure(change: ConfigChange, timeoutMs: number): Promise<ConfigureAnswer>
@@ -97,6 +97,12 @@ export interface Instance {
   kill(because: string): void
   /** Settles exactly once, when the process is no longer there, whoever caused it. */
   readonly gone: Promise<Departure>
+}
+
+export interface CallAnswer {
+  readonly output: unknown
+  /** CPU time of the whole instance while the call ran, measured by itself; calls beside it count too. */
+  readonly cpuMs: number
 }
 
 export interface CallOrder {

@@ -1,0 +1,101 @@
+import type { ModuleState } from '../contracts/status.ts'
+import type { StateTable } from '../kit/state-table.ts'
+
+/**
+ * What happens to a module.
+ *
+ * `load` and `invalidate` speak of its manifest, `start` and `stop` of what is wanted, `blocked` of its `requires`.
+ * `up`, `notready`, `lost` (it may come up later) and `broken` (not until code or settings change) are the ends of
+ * a start. `thinned` is the loss of one replica of several, `exited` of the last one. `due`, `spent` and `done` are
+ * the answers of the restart policy. `fallback` starts the last known good generation instead of a newer one,
+ * `renew` starts afresh because the code or the settings changed.
+ */
+export const MODULE_EVENTS = [
+  'load',
+  'invalidate',
+  'start',
+  'blocked',
+  'up',
+  'notready',
+  'lost',
+  'broken',
+  'fallback',
+  'thinned',
+  'exited',
+  'due',
+  'spent',
+  'done',
+  'reload',
+  'swapped',
+  'reverted',
+  'renew',
+  'stop',
+  'halted',
+] as const
+export type ModuleEvent = (typeof MODULE_EVENTS)[number]
+
+/**
+ * What the unit does about it: `bring` up what is missing, `announce` that it serves, `judge` a loss, `swap`
+ * generations, `halt` everything, `alarm` that it gave up for now, `giveUp` until something changes, `wait`, `rest`.
+ */
+export type ModuleAct =
+  | 'bring'
+  | 'announce'
+  | 'judge'
+  | 'swap'
+  | 'halt'
+  | 'alarm'
+  | 'giveUp'
+  | 'wait'
+  | 'rest'
+  | 'reject'
+
+/**
+ * The life of one module. Read a row as "while …, on … go to … and …".
+ *
+ * `reloading` keeps the old generation serving until the next one has settled, so a reload that fails costs nothing.
+ * `stop` is understood wherever code may run and always ends at rest; a retry is a timer, so it can be stopped too.
+ */
+// biome-ignore format: a table
+export const LIFECYCLE = {
+  discovered: { load:       { to: 'loaded',    act: 'rest' },     invalidate: { to: 'invalid',   act: 'reject' } },
+  invalid:    { load:       { to: 'loaded',    act: 'rest' },     invalidate: { to: 'invalid',   act: 'reject' },
+                stop:       { to: 'invalid',   act: 'rest' } },
+  loaded:     { start:      { to: 'starting',  act: 'bring' },    blocked:    { to: 'waiting',   act: 'wait' },
+                load:       { to: 'loaded',    act: 'rest' },     invalidate: { to: 'invalid',   act: 'reject' },
+                stop:       { to: 'stopped',   act: 'rest' } },
+  waiting:    { start:      { to: 'starting',  act: 'bring' },    blocked:    { to: 'waiting',   act: 'wait' },
+                up:         { to: 'started',   act: 'announce' }, exited:     { to: 'backoff',   act: 'judge' },
+                thinned:    { to: 'waiting',   act: 'judge' },    lost:       { to: 'backoff',   act: 'judge' },
+                due:        { to: 'starting',  act: 'bring' },
+                broken:     { to: 'failed',    act: 'giveUp' },   renew:      { to: 'starting',  act: 'bring' },
+                invalidate: { to: 'invalid',   act: 'reject' },   stop:       { to: 'stopping',  act: 'halt' } },
+  starting:   { up:         { to: 'started',   act: 'announce' }, notready:   { to: 'waiting',   act: 'wait' },
+                lost:       { to: 'backoff',   act: 'judge' },    exited:     { to: 'backoff',   act: 'judge' },
+                broken:     { to: 'failed',    act: 'giveUp' },   fallback:   { to: 'starting',  act: 'bring' },
+                blocked:    { to: 'waiting',   act: 'wait' },     renew:      { to: 'starting',  act: 'bring' },
+                stop:       { to: 'stopping',  act: 'halt' } },
+  started:    { thinned:    { to: 'started',   act: 'judge' },    exited:     { to: 'backoff',   act: 'judge' },
+                due:        { to: 'started',   act: 'bring' },    lost:       { to: 'started',   act: 'judge' },
+                spent:      { to: 'started',   act: 'alarm' },    notready:   { to: 'waiting',   act: 'wait' },
+                up:         { to: 'started',   act: 'rest' },     reload:     { to: 'reloading', act: 'swap' },
+                stop:       { to: 'stopping',  act: 'halt' } },
+  reloading:  { swapped:    { to: 'started',   act: 'announce' }, reverted:   { to: 'started',   act: 'rest' },
+                exited:     { to: 'backoff',   act: 'judge' },    reload:     { to: 'reloading', act: 'swap' },
+                stop:       { to: 'stopping',  act: 'halt' } },
+  backoff:    { due:        { to: 'starting',  act: 'bring' },    spent:      { to: 'crashloop', act: 'alarm' },
+                done:       { to: 'stopped',   act: 'rest' },     start:      { to: 'starting',  act: 'bring' },
+                fallback:   { to: 'starting',  act: 'bring' },    broken:     { to: 'failed',    act: 'giveUp' },
+                renew:      { to: 'starting',  act: 'bring' },    invalidate: { to: 'invalid',   act: 'reject' },
+                stop:       { to: 'stopping',  act: 'halt' } },
+  crashloop:  { due:        { to: 'starting',  act: 'bring' },    start:      { to: 'starting',  act: 'bring' },
+                renew:      { to: 'starting',  act: 'bring' },    invalidate: { to: 'invalid',   act: 'reject' },
+                stop:       { to: 'stopping',  act: 'halt' } },
+  stopping:   { halted:     { to: 'stopped',   act: 'rest' } },
+  stopped:    { start:      { to: 'starting',  act: 'bring' },    blocked:    { to: 'waiting',   act: 'wait' },
+                load:       { to: 'stopped',   act: 'rest' },     invalidate: { to: 'invalid',   act: 'reject' },
+                stop:       { to: 'stopped',   act: 'rest' } },
+  failed:     { start:      { to: 'starting',  act: 'bring' },    renew:      { to: 'starting',  act: 'bring' },
+                invalidate: { to: 'invalid',   act: 'reject' },   stop:       { to: 'stopping',  act: 'halt' } },
+  locked:     { start:      { to: 'starting',  act: 'bring' },    stop:       { to: 'stopping',  act: 'halt' } },
+} as const satisfies StateTable<ModuleState, ModuleEvent, ModuleAct>

@@ -1,0 +1,80 @@
+import type { ModuleCatalog } from '../catalog/port.ts'
+import type { ModuleOverride } from '../contracts/config.ts'
+import type { Actor, Fact, FactDraft } from '../contracts/fact.ts'
+import type { ActionSpecification } from '../contracts/manifest.ts'
+import type { ArtifactRef, MissionContext, RecordPaths } from '../contracts/module.ts'
+import type { LogParams, MetricsParams } from '../contracts/wire.ts'
+import type { HostPool } from '../host/port.ts'
+import type { Chance } from '../kit/chance.ts'
+import type { Clock } from '../kit/clock.ts'
+
+/** Everything the supervisor stands on, handed in once. */
+export interface SupervisorEnvironment {
+  readonly catalog: ModuleCatalog
+  readonly hosts: HostPool
+  readonly clock: Clock
+  readonly chance: Chance
+  /** Resolves once the fact is on stable storage and folded. */
+  append(draft: FactDraft): Promise<Fact>
+  /** Keeps bytes for ever, by content. */
+  keep(bytes: Uint8Array): Promise<{ readonly sha256: string; readonly bytes: number }>
+  /** A module asks for a daemon command. */
+  command(moduleId: string, name: string, params: Readonly<Record<string, unknown>>): Promise<unknown>
+  /** What an instance said. */
+  said(moduleId: string, instance: string, line: LogParams & { readonly stream?: 'stdout' | 'stderr' }): void
+  measured(moduleId: string, params: MetricsParams): void
+  log(level: 'debug' | 'info' | 'warn' | 'error', message: string, fields?: object): void
+  /** A bug in the supervisor itself: the daemon must not limp on. */
+  onBug(error: unknown): void
+  /** `modules` of the configuration. */
+  readonly overrides: Readonly<Record<string, ModuleOverride>>
+  /** `$ROOTS`: what the operator lets modules read, absolute and real. */
+  readonly roots: readonly string[]
+  readonly records: RecordPaths
+  /** A module's `$DATA` is a folder below this one. */
+  readonly moduleDataDir: string
+  readonly startsPerMinute: number
+}
+
+export interface ActionCall {
+  readonly moduleId: string
+  readonly action: string
+  readonly input: unknown
+  /** Waiting included; the action's own `timeout_ms` when absent. */
+  readonly timeoutMs?: number
+  readonly signal?: AbortSignal
+  readonly mission?: MissionContext
+  /** Kill the instance when the action ignores its abort signal for the grace. */
+  readonly killWhenStuck?: boolean
+  progress?(fraction: number, note: string | undefined): void
+}
+
+export interface ActionAnswer {
+  readonly output: unknown
+  readonly artifacts: readonly ArtifactRef[]
+  readonly instance: string
+  readonly generation: string
+  readonly durationMs: number
+  readonly cpuMs: number
+}
+
+/** What others may know of a module before they call it. */
+export interface ModuleOutlook {
+  /** It is on disk with a valid manifest. */
+  readonly known: boolean
+  readonly locked: boolean
+  /** A call would be taken, at once or after a wait. */
+  readonly callable: boolean
+  readonly generation: string | undefined
+}
+
+export interface ReloadOrder {
+  readonly strategy?: 'graceful' | 'rolling' | 'canary' | 'immediate'
+  /** A kept generation, by its hash or the beginning of it; the folder's content when absent. */
+  readonly generation?: string
+  /** A saved file: the same content is no reason to reload. */
+  readonly onlyIfChanged: boolean
+  readonly actor: Actor
+}
+
+export type ActionLookup = (moduleId: string, action: string) => ActionSpecification | undefined
