@@ -28,6 +28,27 @@ export const FAILURES = {
     say: 'the Host header {host} does not name this daemon',
     remedy: 'ask for 127.0.0.1, localhost or [::1]; pages of other sites may not speak to this daemon',
   },
+  ORIGIN_REFUSED: {
+    status: 403,
+    say: 'a page of {origin} may not change anything here',
+    remedy: 'send writes from a program, or from a page that this daemon serves',
+  },
+  HEADERS_TOO_LARGE: {
+    status: 431,
+    say: 'the headers have more than {limit} bytes',
+    remedy: 'send fewer or shorter headers',
+  },
+  REQUEST_TOO_SLOW: {
+    status: 408,
+    say: 'the request did not arrive in time',
+    remedy: 'send headers within 10 s and the whole request within 30 s',
+  },
+  STREAMS_FULL: {
+    status: 429,
+    say: '{limit} streams are open and no more are served',
+    remedy: 'close one, or retry later',
+    retryAfterSeconds: 5,
+  },
   ROUTE_UNKNOWN: {
     status: 404,
     say: 'there is no {method} {path}',
