@@ -1,0 +1,167 @@
+import type { Category, GenerationId, MissionId, ModuleId } from '../contracts/ids.ts'
+import { betaQuantile } from './beta.ts'
+import type { Evidence, Outcome } from './evidence.ts'
+import type { GoalReading } from './fingerprint.ts'
+import { variation, type Weighted, weightedQuantile } from './numbers.ts'
+import { type SelfTest, selfTestSums, selfTestVariation, speaksFor } from './self-tests.ts'
+import { effective, noSums, type Sums, sumsAt, weightAt } from './sums.ts'
+
+/** What experience says about one kind of mission. */
+export interface Estimate {
+  /** The Beta of the probability of success. */
+  readonly a: number
+  readonly b: number
+  /** The module this stands on: the least reliable one of the plan; undefined for a plan without modules. */
+  readonly moduleId: ModuleId | undefined
+  /** Outcomes of that module in the category, self-tests included. */
+  readonly n: number
+  readonly nEff: number
+  /** Their fading weight, of all and of the first passes; and the share of successes that came again. */
+  readonly weight: number
+  readonly firstPasses: number
+  readonly rework: number
+  readonly selfTests: number
+  /** Outcomes with a similar goal among them. */
+  readonly similar: number
+  /** Of missions only: a self-test's input is tiny, so it tells success and steadiness, not size. */
+  readonly durations:
+    | { readonly n: number; readonly p50Ms: number; readonly p90Ms: number; readonly meanMs: number }
+    | undefined
+  readonly variation: number | undefined
+  readonly operatorMinutes: number | undefined
+  /** Minutes of those an operator handled at all. */
+  readonly handleMinutes: number | undefined
+  readonly value: number | undefined
+  readonly cost: number | undefined
+  /** At most five missions, the most similar and newest first. */
+  readonly missions: readonly MissionId[]
+}
+
+export interface Subject {
+  readonly category: Category
+  readonly goal: GoalReading
+  readonly modules: readonly { readonly module_id: ModuleId; readonly generation?: GenerationId }[]
+}
+
+/**
+ * Estimates a mission from the evidence: all outcomes, those of its category, of its module in the category, of
+ * similar goals among these, each level a Beta around what the level before it expects.
+ *
+ * With several modules the least reliable one counts: a chain is as strong as its weakest link.
+ */
+export function estimate(evidence: Evidence, subject: Subject, nowMs: number): Estimate {
+  const each = subject.modules.map((module) => ofModule(evidence, subject, module, nowMs))
+  const careful = (candidate: Estimate): number => betaQuantile(0.1, candidate.a, candidate.b)
+  const [first, ...others] = each
+  if (first === undefined) return ofModule(evidence, subject, undefined, nowMs)
+  return others.reduce((worst, next) => (careful(next) < careful(worst) ? next : worst), first)
+}
+
+/** Strength of the prior at each level below the first: how many outcomes the level above it is worth. */
+const STRENGTH = { category: 8, module: 8, goal: 4 }
+/** Before anything is known: two successes and one failure. */
+const TOP = { a: 2, b: 1 }
+
+interface Beta {
+  readonly a: number
+  readonly b: number
+}
+
+/** The Beta of one level, around the mean of the level above it. */
+export function shrink(parent: Beta, strength: number, level: Pick<Sums, 'weight' | 'successes'>): Beta {
+  const expected = parent.a / (parent.a + parent.b)
+  return {
+    a: level.successes + strength * expected,
+    b: Math.max(0, level.weight - level.successes) + strength * (1 - expected),
+  }
+}
+
+function ofModule(
+  evidence: Evidence,
+  { category, goal }: Subject,
+  module: Subject['modules'][number] | undefined,
+  nowMs: number,
+): Estimate {
+  const test = module && evidence.selfTests.latest(module.module_id, module.generation)
+  const own = test !== undefined && speaksFor(test, category) ? test : undefined
+  const kind = module && evidence.kind(category, module.module_id)
+  const alike = evidence.goals.like(goal.fingerprint, goal.tokens)
+
+  const together = (sums: Sums | undefined, tested: SelfTest | undefined): Sums =>
+    sumsAt(nowMs, [
+      { sums: sums ?? noSums(), share: 1 },
+      { sums: selfTestSums(tested), share: 1 },
+    ])
+  const everything = together(evidence.total, test)
+  const top = { a: TOP.a + everything.successes, b: TOP.b + everything.weight - everything.successes }
+  const ofCategory = shrink(top, STRENGTH.category, together(evidence.byCategory.get(category), own))
+  const ofKind = together(kind?.sums, own)
+  const ofGoals = sumsAt(nowMs, goalSums(kind?.byGoal, alike))
+  const beta = shrink(shrink(ofCategory, STRENGTH.module, ofKind), STRENGTH.goal, ofGoals)
+
+  return {
+    ...beta,
+    moduleId: module?.module_id,
+    n: ofKind.n,
+    nEff: effective(ofKind),
+    weight: ofKind.weight,
+    firstPasses: ofKind.firstPasses,
+    rework: ofKind.successes > 0 ? Math.min(1, ofKind.reworked / ofKind.successes) : 0,
+    selfTests: own?.runs.length ?? 0,
+    similar: ofGoals.n,
+    ...details(kind?.recent ?? [], alike, nowMs, own),
+  }
+}
+
+function* goalSums(
+  byGoal: ReadonlyMap<string, Sums> | undefined,
+  alike: ReadonlyMap<string, number>,
+): Generator<{ sums: Sums; share: number }> {
+  for (const [fingerprint, share] of alike) {
+    const sums = byGoal?.get(fingerprint)
+    if (sums !== undefined) yield { sums, share }
+  }
+}
+
+/** Fewer similar outcomes than this say less about durations than all of the kind do. */
+const SIMILAR_ENOUGH = 5
+
+function details(
+  recent: readonly Outcome[],
+  alike: ReadonlyMap<string, number>,
+  nowMs: number,
+  test: SelfTest | undefined,
+): Pick<
+  Estimate,
+  'durations' | 'variation' | 'operatorMinutes' | 'handleMinutes' | 'value' | 'cost' | 'missions'
+> {
+  const similar = recent.filter(({ fingerprint }) => alike.has(fingerprint))
+  const chosen = similar.length >= SIMILAR_ENOUGH ? similar : recent
+  const weigh = (read: (outcome: Outcome) => number | undefined): Weighted[] =>
+    chosen.flatMap((outcome) => {
+      const value = read(outcome)
+      const share = chosen === similar ? (alike.get(outcome.fingerprint) ?? 0) : 1
+      return value === undefined ? [] : [{ value, weight: share * weightAt(outcome.atMs, nowMs) }]
+    })
+  const times = weigh(({ durationMs }) => durationMs)
+  const [p50Ms, p90Ms, meanMs] = [weightedQuantile(times, 0.5), weightedQuantile(times, 0.9), mean(times)]
+  const measured = p50Ms !== undefined && p90Ms !== undefined && meanMs !== undefined
+  const newestFirst = [...similar.toReversed(), ...recent.toReversed()].map(({ mid }) => mid)
+  return {
+    durations: measured ? { n: times.length, p50Ms, p90Ms, meanMs } : undefined,
+    variation: variation(times) ?? selfTestVariation(test),
+    operatorMinutes: mean(weigh(({ operatorMinutes }) => operatorMinutes)),
+    handleMinutes: mean(weigh(({ operatorMinutes }) => (operatorMinutes > 0 ? operatorMinutes : undefined))),
+    value: mean(weigh(({ success, value }) => (success ? value : undefined))),
+    cost: mean(weigh(({ cost }) => cost)),
+    missions: [...new Set(newestFirst)].slice(0, EXAMPLES_MAX),
+  }
+}
+
+function mean(values: readonly Weighted[]): number | undefined {
+  const total = values.reduce((sum, { weight }) => sum + weight, 0)
+  return total > 0 ? values.reduce((sum, { value, weight }) => sum + value * weight, 0) / total : undefined
+}
+
+/** Enough to look at, little enough to store with every mission. */
+const EXAMPLES_MAX = 5

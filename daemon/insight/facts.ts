@@ -1,0 +1,67 @@
+import type { Fact, MissionOutcome } from '../contracts/fact.ts'
+import { CATEGORIES } from '../contracts/ids.ts'
+import type { SelfTest } from './self-tests.ts'
+
+/** The outcome a `mission.ended` fact tells; undefined when it is not complete enough to count. */
+export function outcomeOf(fact: Fact): MissionOutcome | undefined {
+  const { d, mid } = fact
+  const complete =
+    mid !== undefined &&
+    CATEGORIES.some((category) => category === d['category']) &&
+    Array.isArray(d['modules']) &&
+    Array.isArray(d['tokens']) &&
+    typeof d['fingerprint'] === 'string' &&
+    typeof d['plan_shape'] === 'string' &&
+    typeof d['success'] === 'boolean' &&
+    typeof d['first_pass'] === 'boolean' &&
+    Number.isFinite(d['duration_ms']) &&
+    Number.isFinite(d['operator_minutes']) &&
+    Number.isFinite(d['predicted'])
+  return complete ? (d as unknown as MissionOutcome) : undefined
+}
+
+/** The self-test a `module.self_tested` fact tells. */
+export function selfTestOf({ d, ts }: Fact): SelfTest | undefined {
+  const { module_id: moduleId, generation, categories, runs } = d
+  if (typeof moduleId !== 'string' || typeof generation !== 'string' || !Array.isArray(runs)) return undefined
+  return {
+    moduleId,
+    generation,
+    atMs: Date.parse(ts),
+    categories: Array.isArray(categories) ? categories.map(String) : [],
+    runs: runs.map((run: Readonly<Record<string, unknown>>) => ({
+      action: String(run['action']),
+      ok: run['ok'] === true,
+      durationMs: Number(run['duration_ms'] ?? 0),
+    })),
+  }
+}
+
+/** The module a fact about a module names. */
+export function moduleOf({ d }: Fact): string | undefined {
+  return typeof d['module_id'] === 'string' ? d['module_id'] : undefined
+}
+
+/** A field of a body when it is text. */
+export function textOf(d: Fact['d'], name: string): string | undefined {
+  const value = d[name]
+  return typeof value === 'string' ? value : undefined
+}
+
+/** One step of the plan that `mission.created` carries. */
+export interface PlannedStep {
+  readonly id: string
+  readonly moduleId: string
+  readonly action: string
+}
+
+/** Reads `uses: "group/name/action"`. */
+export function plannedSteps(plan: unknown): PlannedStep[] {
+  if (!Array.isArray(plan)) return []
+  return plan.flatMap((step: Readonly<Record<string, unknown>> | null) => {
+    const uses = typeof step?.['uses'] === 'string' ? step['uses'] : ''
+    const slash = uses.lastIndexOf('/')
+    if (slash < 0) return []
+    return [{ id: String(step?.['id']), moduleId: uses.slice(0, slash), action: uses.slice(slash + 1) }]
+  })
+}

@@ -1,0 +1,59 @@
+/**
+ * The lower end of Wilson's interval for `successes` of `n`, one-sided: the true rate lies above it with the
+ * confidence that belongs to `z` (1.2816 for 90 %). 0 for no trials.
+ */
+export function wilsonLower(successes: number, n: number, z = Z_90_ONE_SIDED): number {
+  if (n <= 0) return 0
+  const rate = successes / n
+  const spread = z * Math.sqrt((rate * (1 - rate)) / n + (z * z) / (4 * n * n))
+  return Math.max(0, (rate + (z * z) / (2 * n) - spread) / (1 + (z * z) / n))
+}
+
+const Z_90_ONE_SIDED = 1.2815515655446004
+
+/** A value and how much it counts. */
+export interface Weighted {
+  readonly value: number
+  readonly weight: number
+}
+
+/** The smallest value that at least the share `p` of all weight does not exceed; undefined for nothing. */
+export function weightedQuantile(values: readonly Weighted[], p: number): number | undefined {
+  const sorted = values.filter(({ weight }) => weight > 0).sort((one, other) => one.value - other.value)
+  const wanted = p * sorted.reduce((sum, { weight }) => sum + weight, 0)
+  let reached = 0
+  for (const { value, weight } of sorted) {
+    reached += weight
+    if (reached >= wanted - 1e-12 * wanted) return value
+  }
+  return sorted.at(-1)?.value
+}
+
+/** Standard deviation over mean; undefined below two values or for a mean of 0. */
+export function variation(values: readonly Weighted[]): number | undefined {
+  const total = values.reduce((sum, { weight }) => sum + weight, 0)
+  const mean = values.reduce((sum, { value, weight }) => sum + value * weight, 0) / total
+  if (values.length < 2 || !(mean > 0)) return undefined
+  const squares = values.reduce((sum, { value, weight }) => sum + weight * (value - mean) ** 2, 0)
+  return Math.sqrt(squares / total) / mean
+}
+
+/** To `digits` places behind the point, as numbers are stored and shown. */
+export function rounded(value: number, digits: number): number {
+  const factor = 10 ** digits
+  return Math.round(value * factor) / factor
+}
+
+/**
+ * Shares rounded to tenths that still add up to the rounded total (largest remainder), so that a reader who adds
+ * them finds no error.
+ */
+export function sharesInTenths(shares: readonly number[], total: number): number[] {
+  const tenths = shares.map((share) => Math.floor(share * 10))
+  const missing = Math.round(total * 10) - tenths.reduce((sum, share) => sum + share, 0)
+  const byRemainder = shares
+    .map((share, index) => ({ index, rest: share * 10 - Math.floor(share * 10) }))
+    .sort((one, other) => other.rest - one.rest)
+  for (const { index } of byRemainder.slice(0, Math.max(0, missing))) tenths[index] = (tenths[index] ?? 0) + 1
+  return tenths.map((share) => share / 10)
+}
