@@ -242,6 +242,11 @@ export const FAILURES = {
     say: 'the artifact {name} has more than {limit} bytes',
     remedy: 'write less, or write a file and name its path',
   },
+  ARTIFACT_DAMAGED: {
+    status: 500,
+    say: 'the artifact {sha256} is damaged: its bytes no longer have this hash',
+    remedy: 'restore the file below artifacts/ from a backup, or run the mission again',
+  },
   // What is remembered
   JOURNAL_UNAVAILABLE: {
     status: 503,

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import { join } from 'node:path'
 import type { DataPaths } from './data-folder.ts'
-import type { Disk, DiskFile } from './disk.ts'
+import { type Disk, type DiskFile, writeAll } from './disk.ts'
 import type { Torn } from './recovery.ts'
 import { CHUNK_BYTES } from './walk.ts'
 
@@ -22,8 +22,7 @@ export async function cutTail(disk: Disk, paths: DataPaths, torn: Torn, seq: num
     const copy = await disk.open(join(paths.quarantine, name), 'overwrite')
     try {
       await eachChunk(journal, torn, async (bytes, at) => {
-        const taken = await copy.write(bytes, at)
-        if (taken !== bytes.length) throw new Error(`quarantine took ${taken} of ${bytes.length} bytes`)
+        await writeAll(copy, bytes, at)
       })
       await copy.truncate(torn.sizeBytes)
       await copy.datasync()

@@ -11,7 +11,7 @@ export interface Disk {
   stat(path: string): Promise<DiskEntry | undefined>
   /** Names in a folder, sorted; empty when there is no such folder. */
   list(dir: string): Promise<string[]>
-  /** Makes a folder and its parents. Says whether it was new, so that the caller can sync the parent. */
+  /** Makes a folder and its parents; one that is there becomes private too. Says whether it was new. */
   makeDir(dir: string): Promise<boolean>
   rename(from: string, to: string): Promise<void>
   /** Does nothing when there is no such file. */
@@ -45,6 +45,33 @@ export interface DiskEntry {
   readonly sizeBytes: number
   /** Two entries with the same identity are one file. */
   readonly identity: string
+  /** Permission bits, the sticky bit included. */
+  readonly mode: number
+}
+
+/** Writes all of the bytes. @throws ENOSPC when the disk took only a part. */
+export async function writeAll(file: DiskFile, bytes: Uint8Array, at?: number): Promise<void> {
+  const taken = await file.write(bytes, at)
+  if (taken === bytes.length) return
+  throw Object.assign(new Error(`the disk took ${taken} of ${bytes.length} bytes`), { code: 'ENOSPC' })
+}
+
+/** Reads a whole small file; undefined when there is none, or when it is larger than `sizeBytesMax`. */
+export async function readWhole(disk: Disk, path: string, sizeBytesMax: number): Promise<Buffer | undefined> {
+  let file: DiskFile
+  try {
+    file = await disk.open(path, 'read')
+  } catch (error) {
+    if (codeOf(error) === 'ENOENT') return undefined
+    throw error
+  }
+  try {
+    const { kind, sizeBytes } = await file.stat()
+    if (kind !== 'file' || sizeBytes > sizeBytesMax) return undefined
+    return await file.read(0, sizeBytes)
+  } finally {
+    await file.close()
+  }
 }
 
 /** The code of a system error; empty for anything else. */

@@ -3,6 +3,7 @@ import type { Fact, FactDraft } from '../contracts/fact.ts'
 import { NexusError } from '../contracts/failure.ts'
 import { type Clock, type Timer, timestamp } from '../kit/clock.ts'
 import { ActiveSegment, type Outcome } from './active-segment.ts'
+import { removeDrafts } from './atomic-file.ts'
 import { cutTail, unrecordedCuts } from './cut.ts'
 import { type DataPaths, dataPaths } from './data-folder.ts'
 import type { Disk } from './disk.ts'
@@ -101,7 +102,7 @@ export class Journal {
   #inspectTimer: Timer | undefined
 
   /**
-   * Reads what is there, cuts a torn tail, and is ready to append.
+   * Reads what is there, cuts a torn tail, and is ready to append. The folder must be held (`holdFolder`).
    *
    * @throws NexusError `JOURNAL_DAMAGED`, `JOURNAL_NEWER`, `JOURNAL_FULL`, `JOURNAL_UNAVAILABLE`.
    */
@@ -110,6 +111,7 @@ export class Journal {
     const paths = dataPaths(dataDir)
     for (const dir of [paths.root, paths.segments, paths.quarantine, paths.run]) await disk.makeDir(dir)
     await disk.syncDir(paths.root)
+    for (const dir of [paths.root, paths.run]) await removeDrafts(disk, dir)
 
     let replayed = 0
     const findings = await examine(disk, paths, from, (fact) => {

@@ -42,8 +42,10 @@ export const nodeDisk: Disk = {
         await nodeDisk.makeDir(dirname(dir))
         return nodeDisk.makeDir(dir)
       }
-      if (codeOf(error) === 'EEXIST' && (await stat(dir)).isDirectory()) return false
-      throw error
+      if (codeOf(error) !== 'EEXIST') throw error
+      const { mode } = await stat(dir)
+      if ((mode & 0o777) !== 0o700) await chmod(dir, 0o700)
+      return false
     }
     await chmod(dir, 0o700)
     return true
@@ -107,7 +109,7 @@ class NodeFile implements DiskFile {
 
 function entryOf(stats: Stats): DiskEntry {
   const kind = stats.isFile() ? 'file' : stats.isDirectory() ? 'directory' : stats.isFIFO() ? 'fifo' : 'other'
-  return { kind, sizeBytes: stats.size, identity: `${stats.dev}:${stats.ino}` }
+  return { kind, sizeBytes: stats.size, identity: `${stats.dev}:${stats.ino}`, mode: stats.mode & 0o7777 }
 }
 
 async function unlessMissing<T>(asked: Promise<T>): Promise<T | undefined> {

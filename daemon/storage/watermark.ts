@@ -1,5 +1,5 @@
 import { hash } from 'node:crypto'
-import { codeOf, type Disk, type DiskFile } from './disk.ts'
+import { type Disk, readWhole, writeAll } from './disk.ts'
 
 /**
  * Up to where the journal was known to be durable. It may lag and never leads, so damage below it is no torn tail.
@@ -17,18 +17,9 @@ const SIZE_BYTES = 256
 
 /** The last watermark; undefined when there is none that can be believed. */
 export async function readWatermark(disk: Disk, path: string): Promise<Watermark | undefined> {
-  let file: DiskFile
-  try {
-    file = await disk.open(path, 'read')
-  } catch (error) {
-    if (codeOf(error) === 'ENOENT') return undefined
-    throw error
-  }
-  try {
-    return parse((await file.read(0, SIZE_BYTES)).toString())
-  } finally {
-    await file.close()
-  }
+  const line = await readWhole(disk, path, SIZE_BYTES)
+  const [, text = '', sum] = /^(\{.*\}) ([0-9a-f]{32}) *\n$/.exec(line?.toString() ?? '') ?? []
+  return sum !== undefined && sum === sumOf(text) ? JSON.parse(text) : undefined
 }
 
 /**
@@ -42,18 +33,14 @@ export async function writeWatermark(disk: Disk, path: string, mark: Watermark):
   try {
     const file = await disk.open(path, 'overwrite')
     try {
-      return (await file.write(Buffer.from(line), 0)) === SIZE_BYTES
+      await writeAll(file, Buffer.from(line), 0)
     } finally {
       await file.close()
     }
+    return true
   } catch {
     return false
   }
-}
-
-function parse(line: string): Watermark | undefined {
-  const [, text = '', sum] = /^(\{.*\}) ([0-9a-f]{32}) *\n$/.exec(line) ?? []
-  return sum !== undefined && sum === sumOf(text) ? JSON.parse(text) : undefined
 }
 
 function sumOf(text: string): string {

@@ -1,0 +1,97 @@
+import { NexusError } from '../contracts/failure.ts'
+import { type DataPaths, dataPaths } from './data-folder.ts'
+import type { Disk } from './disk.ts'
+import { GENESIS } from './line.ts'
+import { scanChain } from './scan.ts'
+import { ACTIVE_NAME, damagedAt, listSegments, readSegment, type Segment } from './segments.ts'
+import { readWatermark } from './watermark.ts'
+
+export interface VerifyReport {
+  readonly ok: boolean
+  readonly records: number
+  /** Files read, the active one included. */
+  readonly segments: number
+  readonly first: number
+  readonly last: number
+  readonly lastH: string
+  /** The first thing wrong: `JOURNAL_DAMAGED` or `JOURNAL_NEWER`. */
+  readonly damage?: NexusError
+  /** Bytes of a last line without its end: being written now, or torn; a start would cut them. */
+  readonly tailOpen?: { readonly offset: number; readonly bytes: number }
+}
+
+/** A running daemon may rotate while the files are read; it does not do so often. */
+const TRIES_MAX = 4
+
+/** Reads the whole journal from its first record on and changes nothing. Works while a daemon runs. */
+export async function verifyJournal(disk: Disk, dataDir: string): Promise<VerifyReport> {
+  const paths = dataPaths(dataDir)
+  for (let tries = 1; ; tries += 1) {
+    const before = await snapshotOf(disk, paths)
+    const report = await verifyOnce(disk, paths)
+    if (report.ok || tries >= TRIES_MAX || before === (await snapshotOf(disk, paths))) return report
+  }
+}
+
+async function verifyOnce(disk: Disk, paths: DataPaths): Promise<VerifyReport> {
+  let link = GENESIS
+  let segments = 0
+  let tailOpen: VerifyReport['tailOpen']
+  let damage: NexusError | undefined
+  try {
+    const watermark = await readWatermark(disk, paths.watermark)
+    for (const segment of await listSegments(disk, paths)) {
+      segments += 1
+      const first = link.seq + 1
+      if (segment.first !== undefined && segment.first !== first) {
+        throw damagedAt(
+          segment.name,
+          0,
+          first,
+          first,
+          `the records ${first} to ${segment.first - 1} are missing`,
+        )
+      }
+      const end = await readSegment(disk, segment, (file) =>
+        scanChain(file, { link, offset: 0 }, segment.sizeBytes, (fact) => {
+          link = fact
+          if (watermark?.seq !== fact.seq || watermark.h === fact.h) return
+          throw damagedAt(segment.name, 0, fact.seq, first, 'run/journal.wm knows another record here')
+        }),
+      )
+      if (end.bad?.newer !== undefined) {
+        throw new NexusError('JOURNAL_NEWER', { file: segment.name, found: end.bad.newer, known: 1 })
+      }
+      if (end.bad?.open === true && segment.first === undefined && !end.bad.edited) {
+        tailOpen = { offset: end.offset, bytes: segment.sizeBytes - end.offset }
+      } else if (end.bad !== undefined) {
+        throw damagedAt(segment.name, end.offset, link.seq + 1, first, end.bad.reason)
+      } else if (segment.first !== undefined && segment.sizeBytes === 0) {
+        throw damagedAt(segment.name, 0, first, first, 'a sealed segment is empty')
+      }
+    }
+    if (watermark !== undefined && watermark.seq > link.seq) {
+      const reason = `the records up to ${watermark.seq} were durable (run/journal.wm) and are missing`
+      throw damagedAt(ACTIVE_NAME, watermark.bytes, link.seq + 1, link.seq + 1, reason)
+    }
+  } catch (error) {
+    if (!(error instanceof NexusError)) throw error
+    damage = error
+  }
+  return {
+    ok: damage === undefined,
+    records: link.seq,
+    segments,
+    first: link.seq === 0 ? 0 : 1,
+    last: link.seq,
+    lastH: link.h,
+    ...(damage && { damage }),
+    ...(tailOpen && { tailOpen }),
+  }
+}
+
+/** What is where: changes with a rotation. */
+async function snapshotOf(disk: Disk, paths: DataPaths): Promise<string> {
+  const segments = await listSegments(disk, paths).catch((): Segment[] => [])
+  return segments.map((segment) => `${segment.name}=${segment.identity}`).join()
+}
