@@ -232,6 +232,21 @@ export const FAILURES = {
     remedy: 'retry later',
     retryAfterSeconds: 5,
   },
+  STEP_INPUT_MISSING: {
+    status: 409,
+    say: 'the reference {reference} leads nowhere: {detail}',
+    remedy: 'compare the path with the output of that step: `nexus missions show` prints it',
+  },
+  MAX_TIME_EXCEEDED: {
+    status: 409,
+    say: 'the mission used up its {max_time_seconds} s of execution time',
+    remedy: 'create it again with more `max_time_seconds`, or with less to do',
+  },
+  MAX_STEPS_EXCEEDED: {
+    status: 409,
+    say: 'the plan has {steps} steps, the mission may take {max_steps}',
+    remedy: 'create it again with more `max_steps`, or with a shorter plan',
+  },
   ARTIFACT_UNKNOWN: {
     status: 404,
     say: 'the mission has no artifact {name}',
