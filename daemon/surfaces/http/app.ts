@@ -1,0 +1,163 @@
+import { type FastifyInstance, type FastifyReply, type FastifyRequest, fastify } from 'fastify'
+import { NexusError } from '../../contracts/failure.ts'
+import type { Chance } from '../../kit/chance.ts'
+import type { Clock } from '../../kit/clock.ts'
+import { checker, sentenceOf } from '../../kit/schema.ts'
+import { Callers, routeOf } from './callers.ts'
+import { guard } from './guard.ts'
+import { addOpenApi } from './openapi.ts'
+import type { Daemon, Door } from './port.ts'
+import { commandFailureOf, failureOf, problemOf } from './problems.ts'
+import { RouteBook } from './route-book.ts'
+import { COMMAND_PREFIX, commandRoutes } from './routes/commands.ts'
+import { missionRoutes } from './routes/missions.ts'
+import { probeRoutes } from './routes/probes.ts'
+import { streamRoutes } from './routes/streams.ts'
+import { systemRoutes } from './routes/system.ts'
+import { Streams } from './streams.ts'
+import { decodeUtf8, findBentJson } from './strict-json.ts'
+
+/** A goal, a plan of a hundred steps and 32 KiB of input fit many times over. */
+const BODY_BYTES_MAX = 262_144
+const LOOPBACK_NAMES = ['127.0.0.1', 'localhost', '[::1]']
+
+export interface AppOptions {
+  readonly clock: Clock
+  readonly chance: Chance
+  /** The address listened on, when it is not loopback: requests may name it, too. */
+  readonly host?: string
+  /** Which door a request came through; TCP unless said. */
+  readonly doorOf?: (request: FastifyRequest) => Door
+  /** Told of every answer, for log and metrics; must not throw. */
+  readonly answered?: (answer: Answer) => void
+}
+
+export interface Answer {
+  readonly method: string
+  /** The pattern of the route: a bounded set. */
+  readonly route: string
+  readonly status: number
+  readonly durationMs: number
+  readonly requestId: string
+  /** What went wrong, with its cause; present for refusals. */
+  readonly error?: NexusError
+}
+
+export interface App {
+  readonly fastify: FastifyInstance
+  /** Ends the answers that would not end by themselves. */
+  endStreams(): void
+}
+
+/** The one HTTP application, whichever door a request comes through. */
+export async function createApp(daemon: Daemon, options: AppOptions): Promise<App> {
+  const prefix = Buffer.from(options.chance.bytes(4)).toString('hex')
+  let count = 0
+  const app = fastify({
+    logger: false,
+    bodyLimit: BODY_BYTES_MAX,
+    // Our doors are shut by then; what still comes over an open connection deserves its answer.
+    return503OnClosing: false,
+    genReqId: () => `r-${prefix}-${(++count).toString(36)}`,
+    frameworkErrors: (cause, request, reply) => refuse(cause, request, reply),
+  })
+  const doorOf = options.doorOf ?? (() => 'http' as const)
+  const hosts = new Set([...LOOPBACK_NAMES, ...hostNames(options.host)])
+  const streams = new Streams(options.clock)
+  const callers = new Callers(daemon, doorOf)
+  const errors = new WeakMap<FastifyRequest, NexusError>()
+  const startedMs = new WeakMap<FastifyRequest, number>()
+
+  function refuse(cause: unknown, request: FastifyRequest, reply: FastifyReply): FastifyReply {
+    const error = failureOf(cause, { requestId: request.id, bodyBytesMax: BODY_BYTES_MAX })
+    errors.set(request, error)
+    const path = request.url.split('?', 1)[0]?.slice(0, 200) ?? ''
+    const asked = { requestId: request.id, path }
+    const refused = path.startsWith(COMMAND_PREFIX) ? commandFailureOf(error, asked) : problemOf(error, asked)
+    return reply
+      .code(refused.status)
+      .headers({ ...HEADERS, 'x-request-id': request.id, ...refused.headers })
+      .send(JSON.stringify(refused.body))
+  }
+
+  acceptStrictJson(app)
+  app.setValidatorCompiler(({ schema, httpPart }) => {
+    // The gate checks bodies, so that it can record what it refuses; headers are checked where they are read.
+    if (httpPart === 'body' || httpPart === 'headers') return () => true
+    const check = checker(schema as object, { coerce: true })
+    return (value) => {
+      const verdict = check({ ...(value as object) })
+      if (verdict.ok) return { value: verdict.value }
+      const { issues } = verdict
+      return { error: new NexusError('BAD_REQUEST', { detail: sentenceOf(issues) }, { issues }) }
+    }
+  })
+  // Response schemas document; a serializer made of them would drop what they do not name.
+  app.setSerializerCompiler(() => (data) => JSON.stringify(data))
+  app.setErrorHandler(refuse)
+
+  app.addHook('onRequest', async (request, reply) => {
+    startedMs.set(request, options.clock.elapsed())
+    reply.headers({ ...HEADERS, 'x-request-id': request.id })
+    const overTcp = doorOf(request) === 'http'
+    const error = guard(request.raw, request.query as object, { hosts, overTcp, routed: !request.is404 })
+    if (error !== undefined) throw error
+  })
+  app.addHook('onResponse', async (request, reply) => {
+    const error = errors.get(request)
+    options.answered?.({
+      method: request.method,
+      route: routeOf(request),
+      status: reply.statusCode,
+      durationMs: options.clock.elapsed() - (startedMs.get(request) ?? options.clock.elapsed()),
+      requestId: request.id,
+      ...(error !== undefined && { error }),
+    })
+  })
+
+  const book = new RouteBook(app)
+  app.setNotFoundHandler((request, reply) => {
+    const path = request.url.split('?', 1)[0] ?? ''
+    const methods = book.methodsOf(path)
+    if (methods.length === 0) {
+      throw new NexusError('ROUTE_UNKNOWN', { method: request.method, path: path.slice(0, 200) })
+    }
+    reply.header('allow', methods.join(', '))
+    throw new NexusError('METHOD_NOT_ALLOWED', { method: request.method, path: path.slice(0, 200) })
+  })
+
+  await addOpenApi(app, daemon.version)
+  probeRoutes(app, daemon)
+  systemRoutes(app, daemon, callers)
+  missionRoutes(app, daemon, callers)
+  commandRoutes(app, daemon, callers)
+  streamRoutes(app, daemon, callers, streams)
+  await app.ready()
+  return { fastify: app, endStreams: () => streams.end() }
+}
+
+/** On every answer, refusals included. */
+const HEADERS = {
+  'x-content-type-options': 'nosniff',
+  'cache-control': 'no-store',
+  'referrer-policy': 'no-referrer',
+  'cross-origin-resource-policy': 'same-origin',
+  'x-frame-options': 'DENY',
+} as const
+
+function hostNames(host: string | undefined): readonly string[] {
+  if (host === undefined || host === '0.0.0.0' || host === '::') return []
+  return [host.includes(':') ? `[${host.toLowerCase()}]` : host.toLowerCase()]
+}
+
+function acceptStrictJson(app: FastifyInstance): void {
+  const parse = app.getDefaultJsonParser('error', 'error')
+  app.removeContentTypeParser('text/plain')
+  app.addContentTypeParser<Buffer>('application/json', { parseAs: 'buffer' }, (request, bytes, done) => {
+    const decoded = decodeUtf8(bytes)
+    const fault = 'fault' in decoded ? decoded.fault : findBentJson(decoded.text)
+    if (fault !== undefined || 'fault' in decoded)
+      return done(new NexusError('BAD_REQUEST', { detail: fault ?? '' }))
+    return parse(request, decoded.text, done)
+  })
+}

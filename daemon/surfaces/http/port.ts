@@ -1,0 +1,81 @@
+import type { Fact } from '../../contracts/fact.ts'
+import type { MissionDetail, MissionFilter } from '../../contracts/mission.ts'
+import type { Principal } from '../../contracts/roles.ts'
+import type {
+  CriticalModules,
+  DaemonStatus,
+  Liveness,
+  ModuleStatus,
+  Readiness,
+} from '../../contracts/status.ts'
+import type { GateDoor } from '../../gate/port.ts'
+
+/** What came with a request to prove who asks. */
+export interface Credentials {
+  readonly bearer?: string
+  readonly operatorKeyHeader?: string
+  readonly bodyKey?: string
+  readonly surface: Door
+}
+
+/** Which door a request came through: TCP, or the Unix socket. */
+export type Door = 'http' | 'socket'
+
+/** The whole daemon as HTTP shows it; composed above, faked in tests. */
+export interface Daemon {
+  readonly version: string
+  /** Reads nothing but memory; never throws. */
+  live(): Liveness
+  readiness(): Readiness
+  critical(): CriticalModules
+  startedUp(): boolean
+  uptimeSeconds(): number
+  /** The published key opens this daemon (`--dev`). */
+  insecureKey(): boolean
+  status(principal: Principal): DaemonStatus
+  modules(): readonly ModuleStatus[]
+  /** @throws NexusError `MODULE_UNKNOWN`. */
+  moduleStatus(moduleId: string): ModuleStatus
+  /** Who asks. @throws NexusError when what was presented is wrong; nothing presented is anonymous. */
+  authenticate(credentials: Credentials): Promise<Principal> | Principal
+  readonly gate: GateDoor
+  readonly missions: MissionReader
+  readonly insight: {
+    omens(): object
+    predictions(): object
+    templates(): object
+  }
+  /** Prometheus text; of one module's series only when it is named. */
+  metricsText(moduleId?: string): Promise<{ readonly contentType: string; readonly text: string }>
+  readonly facts: FactReader
+  readonly logs: LogReader
+}
+
+export interface MissionReader {
+  /** @throws NexusError `MISSION_UNKNOWN`. */
+  get(missionId: string): MissionDetail | Promise<MissionDetail>
+  /** `{missions, count, next}`, newest first. */
+  list(filter: MissionFilter): object | Promise<object>
+  /** @throws NexusError `MISSION_UNKNOWN`, `ARTIFACT_UNKNOWN`. */
+  artifact(
+    missionId: string,
+    name: string,
+  ): Promise<{ readonly mediaType: string; readonly bytes: Uint8Array }>
+}
+
+/** Durable facts: what `read` shows, a crash does not take back. */
+export interface FactReader {
+  /** At most `limit` facts with a sequence number above `after`, in order. */
+  read(after: number, limit: number): Promise<readonly Fact[]>
+  /** Calls `listener` for each fact once it is durable, in order; it must not throw. Returns the undoing. */
+  subscribe(listener: (fact: Fact) => void): () => void
+  /** The newest durable sequence number; 0 when there is none. */
+  head(): number
+}
+
+/** The recent log lines of modules, kept in memory. */
+export interface LogReader {
+  /** Oldest first. */
+  recent(moduleId: string, limit: number): readonly object[]
+  subscribe(moduleId: string, listener: (line: object) => void): () => void
+}

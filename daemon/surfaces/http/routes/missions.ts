@@ -1,0 +1,84 @@
+import type { FastifyInstance, FastifyRequest } from 'fastify'
+import { NexusError } from '../../../contracts/failure.ts'
+import {
+  ApproveSchema,
+  CancelSchema,
+  CreateSchema,
+  ListSchema,
+  type MissionFilter,
+  RunSchema,
+} from '../../../contracts/mission.ts'
+import type { MissionOperation } from '../../../gate/port.ts'
+import type { Callers } from '../callers.ts'
+import { describe } from '../openapi.ts'
+import type { Daemon } from '../port.ts'
+
+/** Types a browser shows without running anything; everything else is a download. */
+const SHOWN_TYPES = /^(text\/(plain|markdown|csv)|application\/(json|x-ndjson)|image\/png)\b/
+
+/** Everything about missions. */
+export function missionRoutes(app: FastifyInstance, daemon: Daemon, callers: Callers): void {
+  const ask = async (operation: MissionOperation, request: FastifyRequest, key?: string) =>
+    daemon.gate.mission(operation, await callers.principal(request), request.body, key)
+
+  app.post('/v1/missions/create', describe.create(CreateSchema), async (request, reply) => {
+    const { replayed, answer } = await ask('create', request, idempotencyKeyOf(request))
+    return reply.code(replayed ? 200 : 201).send(answer)
+  })
+
+  app.post('/v1/missions/run', describe.run(RunSchema), async (request, reply) => {
+    const { answer } = await ask('run', request)
+    return reply.code((answer as { status?: string }).status === 'accepted' ? 202 : 200).send(answer)
+  })
+
+  for (const operation of ['approve', 'reject', 'cancel'] as const) {
+    const schema = operation === 'approve' ? ApproveSchema : CancelSchema
+    app.post(`/v1/missions/${operation}`, describe.decide(operation, schema), async (request) => {
+      const { answer } = await ask(operation, request)
+      return answer
+    })
+  }
+
+  for (const later of ['retry', 'batch'] as const) {
+    app.post(`/v1/missions/${later}`, describe.later(`missions_${later}`, 'missions'), async (request) => {
+      await callers.allowed(request, 'mission.create')
+      throw new NexusError('NOT_AVAILABLE', { what: `missions ${later}` })
+    })
+  }
+
+  app.get('/v1/missions/list', describe.list(ListSchema), async (request) => {
+    await callers.allowed(request, 'mission.read')
+    return daemon.missions.list(request.query as MissionFilter)
+  })
+
+  app.get(
+    '/v1/missions/:mission_id',
+    describe.read('mission_get', 'missions', 'one mission'),
+    async (request) => {
+      await callers.allowed(request, 'mission.read')
+      return daemon.missions.get((request.params as { mission_id: string }).mission_id)
+    },
+  )
+
+  const artifact = describe.read('mission_artifact', 'missions', 'a file that a mission produced')
+  app.get('/v1/missions/:mission_id/artifacts/:name', artifact, async (request, reply) => {
+    await callers.allowed(request, 'mission.read')
+    const { mission_id, name } = request.params as { mission_id: string; name: string }
+    const { mediaType, bytes } = await daemon.missions.artifact(mission_id, name)
+    const shown = SHOWN_TYPES.test(mediaType)
+    const file = name.replace(/[^A-Za-z0-9._-]/g, '_')
+    return reply
+      .header('content-type', shown ? mediaType : 'application/octet-stream')
+      .header('content-disposition', `${shown ? 'inline' : 'attachment'}; filename="${file}"`)
+      .send(Buffer.from(bytes))
+  })
+}
+
+function idempotencyKeyOf(request: FastifyRequest): string | undefined {
+  const key = request.headers['idempotency-key']
+  if (key === undefined) return undefined
+  if (typeof key === 'string' && /^[\x21-\x7e](?:[\x20-\x7e]{0,254}[\x21-\x7e])?$/.test(key)) return key
+  throw new NexusError('BAD_REQUEST', {
+    detail: 'the Idempotency-Key must have 1 to 256 printable characters',
+  })
+}

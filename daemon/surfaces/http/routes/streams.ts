@@ -1,0 +1,66 @@
+import type { FastifyInstance, FastifyRequest } from 'fastify'
+import { FACT_TYPES, type Fact } from '../../../contracts/fact.ts'
+import { NexusError } from '../../../contracts/failure.ts'
+import { didYouMean } from '../../../kit/nearest.ts'
+import type { Callers } from '../callers.ts'
+import { streamFacts } from '../event-stream.ts'
+import { describe } from '../openapi.ts'
+import type { Daemon } from '../port.ts'
+import type { Streams } from '../streams.ts'
+
+const LOG_LINES_DEFAULT = 100
+
+/** Answers that go on: facts as they become durable, log lines as they are written. */
+export function streamRoutes(app: FastifyInstance, daemon: Daemon, callers: Callers, streams: Streams): void {
+  app.get('/v1/events', { ...describe.events, exposeHeadRoute: false }, async (request, reply) => {
+    await callers.allowed(request, 'status.read')
+    const wanted = wantedOf(request)
+    const after = afterOf(request) ?? daemon.facts.head()
+    const stream = streams.open(reply, { 'content-type': 'text/event-stream; charset=utf-8' }, ':\n\n')
+    await streamFacts(stream, daemon.facts, after, wanted)
+  })
+
+  app.get('/v1/logs/:group/:name', { ...describe.logs, exposeHeadRoute: false }, async (request, reply) => {
+    await callers.allowed(request, 'status.read')
+    const { group, name } = request.params as { group: string; name: string }
+    const moduleId = daemon.moduleStatus(`${group}/${name}`).module_id
+    const { follow, limit = LOG_LINES_DEFAULT } = request.query as { follow?: string; limit?: number }
+    const stream = streams.open(reply, { 'content-type': 'application/x-ndjson; charset=utf-8' })
+    const send = (line: object): void => {
+      if (stream.write(`${JSON.stringify(line)}\n`) === 'full') stream.end()
+    }
+    for (const line of daemon.logs.recent(moduleId, limit)) send(line)
+    if (follow === '1' || follow === 'true') stream.onClose(daemon.logs.subscribe(moduleId, send))
+    else stream.end()
+  })
+}
+
+/** `types=mission.created,module.*`; nothing named is everything. */
+function wantedOf(request: FastifyRequest): (fact: Fact) => boolean {
+  const { types } = request.query as { types?: string }
+  if (types === undefined) return () => true
+  const exact = new Set<string>()
+  const prefixes: string[] = []
+  for (const name of types.split(',')) {
+    const prefix = name.endsWith('.*') ? name.slice(0, -1) : undefined
+    if (prefix !== undefined && FACT_TYPES.some((type) => type.startsWith(prefix))) prefixes.push(prefix)
+    else if ((FACT_TYPES as readonly string[]).includes(name)) exact.add(name)
+    else throw unknownType(name)
+  }
+  return ({ type }) => exact.has(type) || prefixes.some((prefix) => type.startsWith(prefix))
+}
+
+function unknownType(name: string): NexusError {
+  const detail = `is no type of fact${didYouMean(name, FACT_TYPES)}`
+  const issues = [{ pointer: '/types', detail }]
+  return new NexusError('BAD_REQUEST', { detail: `/types: ${name.slice(0, 64)} ${detail}` }, { issues })
+}
+
+/** Where the client stopped reading: a reconnecting EventSource says it in a header, a first request in the query. */
+function afterOf(request: FastifyRequest): number | undefined {
+  const header = request.headers['last-event-id']
+  const { after } = request.query as { after?: number }
+  if (header === undefined) return after
+  if (typeof header === 'string' && /^\d{1,15}$/.test(header)) return Number(header)
+  throw new NexusError('BAD_REQUEST', { detail: 'the Last-Event-ID is no sequence number' })
+}
