@@ -35,16 +35,16 @@ export class ActiveSegment {
     return this.#sizeBytes
   }
 
-  /** Opens what a start has found, after cutting it to its good bytes. */
-  async attach(sizeBytes: number): Promise<void> {
-    const file = await this.#disk.open(this.#paths.journal, 'append')
-    const entry = await file.stat()
-    if (entry.sizeBytes !== sizeBytes) {
-      await file.truncate(sizeBytes)
-      await file.datasync()
+  /** Opens what a start has found good to its last byte. */
+  async attach(sizeBytes: number): Promise<Outcome> {
+    try {
+      const file = await this.#disk.open(this.#paths.journal, 'append')
+      this.#open = { file, identity: (await file.stat()).identity }
+      this.#sizeBytes = sizeBytes
+    } catch (error) {
+      return broken('open', error)
     }
-    this.#open = { file, identity: entry.identity }
-    this.#sizeBytes = sizeBytes
+    return this.inspect()
   }
 
   /** Makes an empty file, its name durable. */
@@ -123,9 +123,11 @@ export class ActiveSegment {
     return DONE
   }
 
+  /** Never rejects: all that was acknowledged is durable already. */
   async close(): Promise<void> {
-    await this.#open?.file.close()
+    const file = this.#open?.file
     this.#open = undefined
+    await file?.close().catch(() => undefined)
   }
 
   /** The rest of a refused write must be gone for good, or a later start would find it. */

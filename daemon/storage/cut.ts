@@ -3,7 +3,17 @@ import { join } from 'node:path'
 import type { DataPaths } from './data-folder.ts'
 import { type Disk, type DiskFile, writeAll } from './disk.ts'
 import type { Torn } from './recovery.ts'
+import { ACTIVE_NAME } from './segments.ts'
 import { CHUNK_BYTES } from './walk.ts'
+
+/** A torn tail that was moved out of the journal. */
+export interface Cut {
+  /** The file it was cut from. */
+  readonly file: string
+  readonly bytes: number
+  /** Name below `quarantine/`. */
+  readonly quarantine: string
+}
 
 /**
  * Moves the torn end of the active segment to quarantine: first the copy is durable, then the journal is cut.
@@ -38,17 +48,13 @@ export async function cutTail(disk: Disk, paths: DataPaths, torn: Torn, seq: num
 }
 
 /** Cuts that no record tells of yet: those made where the journal now ends. */
-export async function unrecordedCuts(
-  disk: Disk,
-  paths: DataPaths,
-  nextSeq: number,
-): Promise<{ quarantine: string; bytes: number }[]> {
-  const found: { quarantine: string; bytes: number }[] = []
+export async function unrecordedCuts(disk: Disk, paths: DataPaths, nextSeq: number): Promise<Cut[]> {
+  const found: Cut[] = []
   for (const name of await disk.list(paths.quarantine)) {
     const seq = /^audit-(\d+)-\d+-[0-9a-f]{12}\.torn$/.exec(name)?.[1]
     if (seq === undefined || Number(seq) !== nextSeq) continue
     const entry = await disk.stat(join(paths.quarantine, name))
-    found.push({ quarantine: name, bytes: entry?.sizeBytes ?? 0 })
+    found.push({ file: ACTIVE_NAME, bytes: entry?.sizeBytes ?? 0, quarantine: name })
   }
   return found
 }

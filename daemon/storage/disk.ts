@@ -53,7 +53,8 @@ export interface DiskEntry {
 export async function writeAll(file: DiskFile, bytes: Uint8Array, at?: number): Promise<void> {
   const taken = await file.write(bytes, at)
   if (taken === bytes.length) return
-  throw Object.assign(new Error(`the disk took ${taken} of ${bytes.length} bytes`), { code: 'ENOSPC' })
+  const reason = `the disk took ${taken} of ${bytes.length} bytes`
+  throw Object.assign(new Error(reason), { code: 'ENOSPC', syscall: 'write' })
 }
 
 /** Reads a whole small file; undefined when there is none, or when it is larger than `sizeBytesMax`. */
@@ -74,10 +75,10 @@ export async function readWhole(disk: Disk, path: string, sizeBytesMax: number):
   }
 }
 
-/** The code of a system error; empty for anything else. */
+/** The code of a system error; empty for anything else, also for errors of our own that have a code. */
 export function codeOf(error: unknown): string {
-  const code = error instanceof Error && 'code' in error ? error.code : ''
-  return typeof code === 'string' ? code : ''
+  const isSystem = error instanceof Error && 'syscall' in error && 'code' in error
+  return isSystem ? String(error.code) : ''
 }
 
 /** Whether the error says that there is no room: making some cures it. */
