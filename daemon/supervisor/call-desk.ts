@@ -78,7 +78,12 @@ export class CallDesk {
     this.#waiting.clear()
   }
 
-  async #ask(replica: Replica, call: ActionCall, startedMs: number, timeoutMs: number): Promise<ActionAnswer> {
+  async #ask(
+    replica: Replica,
+    call: ActionCall,
+    startedMs: number,
+    timeoutMs: number,
+  ): Promise<ActionAnswer> {
     const { clock, moduleId } = this.#options
     const { instance } = replica
     if (instance === undefined) throw new NexusError('CALL_CUT', { module: moduleId, action: call.action })
@@ -141,7 +146,9 @@ export class CallDesk {
         },
       }
       const aborted = (): void =>
-        waiter.fail(new NexusError('CALL_ABORTED', { module: moduleId, action, reason: String(signal?.reason) }))
+        waiter.fail(
+          new NexusError('CALL_ABORTED', { module: moduleId, action, reason: String(signal?.reason) }),
+        )
       const timer = clock.after(waitMs, () =>
         waiter.fail(new NexusError('CALL_EXPIRED', { module: moduleId, action, timeout_ms: timeoutMs })),
       )

@@ -67,7 +67,10 @@ export class ReplicaSet {
   }
 
   get inFlight(): number {
-    return [...this.replicas].reduce((sum, { busy }) => sum + [...busy.values()].reduce((a, b) => a + b, 0), 0)
+    return [...this.replicas].reduce(
+      (sum, { busy }) => sum + [...busy.values()].reduce((a, b) => a + b, 0),
+      0,
+    )
   }
 
   /**
@@ -75,7 +78,11 @@ export class ReplicaSet {
    *
    * @throws NexusError `MODULE_START_FAILED`; nothing of it is left running then.
    */
-  async bringUp(id: string, listener: Omit<InstanceListener, InnerEvents>, options: BringOptions): Promise<Replica> {
+  async bringUp(
+    id: string,
+    listener: Omit<InstanceListener, InnerEvents>,
+    options: BringOptions,
+  ): Promise<Replica> {
     const replica: Replica = {
       id,
       set: this,
@@ -236,7 +243,9 @@ export function describeDeparture(departure: Departure): string {
     case 'halted':
       return 'it was stopped'
     case 'exited':
-      return departure.signal === null ? `it exited with code ${departure.exitCode}` : `it ended by ${departure.signal}`
+      return departure.signal === null
+        ? `it exited with code ${departure.exitCode}`
+        : `it ended by ${departure.signal}`
     case 'hung':
       return `its event loop was blocked for ${Math.round(departure.missingMs)} ms`
     case 'killed':

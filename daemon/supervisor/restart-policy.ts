@@ -41,7 +41,8 @@ export function judgeCrash(crashes: readonly Crash[], rules: RestartRules, chanc
   const newest = crashes.at(-1)
   assert(newest !== undefined, 'judgeCrash needs at least the crash it judges')
 
-  if (rules.policy === 'temporary' || (rules.policy === 'transient' && newest.clean)) return { restart: 'never' }
+  if (rules.policy === 'temporary' || (rules.policy === 'transient' && newest.clean))
+    return { restart: 'never' }
 
   const recent = crashes.filter(({ atMs }) => newest.atMs - atMs < rules.within_ms).length
   if (recent > rules.max) return { restart: 'spent', waitMs: CRASHLOOP_RETRY_MS, crashes: recent }

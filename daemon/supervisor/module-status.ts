@@ -1,0 +1,146 @@
+import type {
+  Explanation,
+  HealthStatus,
+  InstanceStatus,
+  ModuleState,
+  ModuleStatus,
+} from '../contracts/status.ts'
+import type { ModuleMemory } from './remembered.ts'
+import type { Replica } from './replica-set.ts'
+import type { Unit } from './unit.ts'
+
+/** The verdict of the health watch over a module that serves. */
+export interface HealthVerdict {
+  readonly status: HealthStatus
+  readonly reason: string | null
+}
+
+/** States in which nothing of a module serves and somebody should look. */
+const UNHEALTHY: ReadonlySet<ModuleState> = new Set(['invalid', 'failed', 'crashloop', 'locked'])
+
+/**
+ * Health as everybody sees it: a module stopped on purpose is degraded; one that cannot serve is unhealthy; one that
+ * serves is what its own health says.
+ */
+export function healthOf(unit: Unit, verdict: HealthVerdict | undefined): HealthVerdict {
+  const { state } = unit
+  if (state === 'stopped' || (state === 'stopping' && unit.wanted === 'stopped')) {
+    return { status: 'degraded', reason: 'it is stopped on purpose' }
+  }
+  if (UNHEALTHY.has(state)) return { status: 'unhealthy', reason: unit.because }
+  if (!unit.ready && unit.replicasWanted > 0)
+    return { status: 'unhealthy', reason: `it is ${state}: ${unit.because}` }
+  return verdict ?? { status: 'healthy', reason: null }
+}
+
+export function moduleStatus(
+  unit: Unit,
+  verdict: HealthVerdict | undefined,
+  isolation: ModuleStatus['isolation'],
+  nowMs: number,
+): ModuleStatus {
+  const { manifest, serving, generation } = unit
+  const replicas = [...(serving?.replicas ?? [])]
+  return {
+    module_id: unit.id,
+    description: manifest?.description ?? '',
+    state: unit.state,
+    desired: unit.wanted,
+    since: new Date(unit.sinceMs).toISOString(),
+    because: unit.because,
+    next_retry_at: unit.retryAtMs === undefined ? null : new Date(unit.retryAtMs).toISOString(),
+    health: healthOf(unit, verdict),
+    generation: generation?.id ?? null,
+    version: manifest?.version ?? null,
+    critical: manifest?.critical ?? false,
+    replicas: {
+      desired: unit.wanted === 'running' ? unit.replicasWanted : 0,
+      ready: serving?.ready.length ?? 0,
+    },
+    instances: replicas.flatMap((replica) => instanceStatus(replica, nowMs)),
+    restarts: unit.restarts,
+    last_reload: unit.lastReload ?? null,
+    config: configFor(unit),
+    isolation,
+    uptime_seconds: unit.ready ? Math.max(0, (nowMs - unit.sinceMs) / 1_000) : 0,
+    actions: Object.keys(manifest?.actions ?? {}),
+    categories: manifest?.categories ?? [],
+  }
+}
+
+/** Why a module is in its state, from the facts that led there. */
+export function explainModule(unit: Unit, memory: ModuleMemory): Explanation {
+  const { failure, state } = unit
+  const retryAt = unit.retryAtMs === undefined ? null : new Date(unit.retryAtMs).toISOString()
+  const stack = failure?.facts['stack']
+  return {
+    state,
+    since: new Date(unit.sinceMs).toISOString(),
+    because: memory.recent,
+    blocked_on: BLOCKED.has(state)
+      ? [unit.because, stack].filter((part) => part !== undefined).join('\n')
+      : null,
+    next: retryAt === null ? (NEXT[state] ?? null) : `it is started again at ${retryAt}`,
+    remedy: remedyFor(unit, memory),
+  }
+}
+
+const BLOCKED: ReadonlySet<ModuleState> = new Set([
+  'invalid',
+  'waiting',
+  'backoff',
+  'crashloop',
+  'failed',
+  'locked',
+])
+
+const NEXT: Readonly<Partial<Record<ModuleState, string>>> = {
+  started: 'it serves until it is stopped, reloaded or lost',
+  waiting: 'it starts when what it waits for is there',
+  failed: 'nothing, until its code or its settings change, or an operator starts it',
+  invalid: 'nothing, until its module.json is corrected',
+  stopped: 'nothing, until an operator starts it',
+}
+
+function remedyFor(unit: Unit, memory: ModuleMemory): string | null {
+  const { state, id } = unit
+  if (state === 'invalid') return `correct ${unit.invalidity?.file ?? 'its module.json'} and save it`
+  if (state === 'failed' || state === 'crashloop' || state === 'backoff') {
+    return `read \`nexus logs ${id}\`, correct the code or the settings; saving starts it afresh`
+  }
+  const reverted = memory.refused.at(-1)
+  if (state === 'started' && reverted !== undefined && unit.lastReload?.rolled_back === true) {
+    return `the code on disk was reverted (${reverted.phase}: ${reverted.reason}); correct it and save it`
+  }
+  return state === 'stopped' ? `nexus start ${id}` : null
+}
+
+function configFor(unit: Unit): Readonly<Record<string, unknown>> {
+  try {
+    return unit.config
+  } catch {
+    return {} // settings that do not fit are told by the state, not by the status page failing
+  }
+}
+
+function instanceStatus(replica: Replica, nowMs: number): InstanceStatus[] {
+  const { instance } = replica
+  if (instance === undefined) return []
+  const { heartbeat, calls, inFlight } = instance.stats
+  const upMs = Math.max(1, nowMs - replica.sinceMs)
+  return [
+    {
+      instance: replica.id,
+      pid: instance.pid,
+      state: replica.state,
+      generation: instance.generation,
+      since: new Date(replica.sinceMs).toISOString(),
+      memory_bytes: heartbeat?.rss_bytes ?? 0,
+      // Event loop utilisation of the last heartbeat: what a module of one thread uses of its core.
+      cpu_percent: Math.round((heartbeat?.elu ?? 0) * 1_000) / 10,
+      loop_lag_ms: upMs > 0 ? (heartbeat?.loop_lag_ms ?? 0) : 0,
+      calls,
+      in_flight: inFlight,
+    },
+  ]
+}

@@ -1,0 +1,46 @@
+import { mkdir, realpath } from 'node:fs/promises'
+import { join } from 'node:path'
+import type { Generation } from '../catalog/port.ts'
+import type { Manifest } from '../contracts/manifest.ts'
+import type { Instance, InstanceListener, SpawnProfile } from '../host/port.ts'
+import type { SupervisorEnvironment } from './port.ts'
+
+export interface Provision {
+  readonly env: SupervisorEnvironment
+  readonly generation: Generation
+  readonly config: Readonly<Record<string, unknown>>
+  readonly instance: string
+  readonly listener: InstanceListener
+  readonly inherited: unknown
+}
+
+/** Gives one instance a host, its folder and its settings. */
+export async function provideInstance(provision: Provision): Promise<Instance> {
+  const { env, generation, config, instance, listener, inherited } = provision
+  const { manifest } = generation
+  const profile = profileOf(manifest, env)
+  await mkdir(profile.dataDir, { recursive: true, mode: 0o700 })
+  return env.hosts.spawn({
+    ...profile,
+    dataDir: await realpath(profile.dataDir),
+    instance,
+    generation: generation.id,
+    entry: generation.entry,
+    config,
+    timeouts: manifest.timeouts,
+    listener,
+    ...(inherited === undefined ? {} : { inherited }),
+  })
+}
+
+/** What a host of this module is started with. */
+export function profileOf(manifest: Manifest, env: SupervisorEnvironment): SpawnProfile {
+  return {
+    moduleId: manifest.id,
+    permissions: manifest.permissions,
+    limits: manifest.limits,
+    dataDir: join(env.moduleDataDir, manifest.id),
+    roots: env.roots,
+    records: env.records,
+  }
+}
