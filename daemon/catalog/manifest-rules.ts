@@ -1,0 +1,173 @@
+import { isAbsolute, normalize } from 'node:path'
+import { COMMANDS } from '../contracts/command.ts'
+import type { Issue } from '../contracts/failure.ts'
+import type { ModuleId } from '../contracts/ids.ts'
+import type { Manifest } from '../contracts/manifest.ts'
+import { didYouMean } from '../kit/nearest.ts'
+import { type Checker, foreignChecker } from '../kit/schema.ts'
+
+/** What is wrong with a manifest whose shape is right: everything that one field says about another. */
+export function judgeManifest(moduleId: ModuleId, manifest: Manifest): Issue[] {
+  const named: Issue[] =
+    manifest.id === moduleId
+      ? []
+      : [{ pointer: '/id', detail: `is ${manifest.id}, but the folder says ${moduleId}; rename one of them` }]
+  return [
+    ...named,
+    ...unbuilt(manifest),
+    ...entryIssues(manifest.entry),
+    ...permissionIssues(manifest.permissions),
+    ...configIssues(manifest.config),
+    ...actionIssues(manifest),
+    ...timeIssues(manifest),
+    ...requireIssues(manifest.requires),
+  ]
+}
+
+/** Valid words of the format that this version does not keep: refused, since ignoring them would be a lie. */
+function unbuilt(manifest: Manifest): Issue[] {
+  const issues: Issue[] = []
+  if (manifest.runtime !== 'process') {
+    const detail = `"${manifest.runtime}" is not built yet; this version runs "process" only, remove the field`
+    issues.push({ pointer: '/runtime', detail })
+  } else if (manifest.command !== undefined) {
+    issues.push({
+      pointer: '/command',
+      detail: 'belongs to the runtime "exec", which is not built yet; name an `entry`',
+    })
+  }
+  if (manifest.sandbox) {
+    const detail = 'is not built yet; remove it if the permissions of Node are wall enough for this module'
+    issues.push({ pointer: '/sandbox', detail })
+  }
+  if (manifest.listen.length > 0) {
+    issues.push({ pointer: '/listen', detail: 'is not built yet; remove it, or open the port in `start`' })
+  }
+  if (manifest.permissions.secrets.length > 0) {
+    const detail = 'is not built yet; remove it, and hand the secret over by `env` or a file meanwhile'
+    issues.push({ pointer: '/permissions/secrets', detail })
+  }
+  return issues
+}
+
+function entryIssues(entry: string | undefined): Issue[] {
+  if (entry === undefined) return []
+  const issue = (detail: string): Issue[] => [{ pointer: '/entry', detail }]
+  if (entry.includes('\0')) return issue('has a NUL character in it')
+  if (isAbsolute(entry) || normalize(entry).startsWith('..')) {
+    return issue('must be inside the module folder; give a path relative to it')
+  }
+  if (!/\.(m?js|cjs|m?ts)$/.test(entry)) return issue('must be a .js or .ts file')
+  return []
+}
+
+function permissionIssues(permissions: Manifest['permissions']): Issue[] {
+  const issues: Issue[] = []
+  const check = (
+    field: 'fs_read' | 'fs_write' | 'env' | 'commands',
+    judge: (text: string) => string | undefined,
+  ) => {
+    for (const [index, text] of permissions[field].entries()) {
+      const detail = judge(text)
+      if (detail !== undefined) issues.push({ pointer: `/permissions/${field}/${index}`, detail })
+    }
+  }
+  check('fs_read', (path) => pathFault(path, ['$DATA', '$ROOTS', '$RECORDS']))
+  check('fs_write', (path) => pathFault(path, ['$DATA', '$ROOTS']))
+  check('env', (name) => (/^[A-Za-z_][A-Za-z0-9_]*$/.test(name) ? undefined : 'is no name of a variable'))
+  check('commands', (name) =>
+    name in COMMANDS ? undefined : `${name} is no command${didYouMean(name, Object.keys(COMMANDS))}`,
+  )
+  return issues
+}
+
+function pathFault(path: string, words: readonly string[]): string | undefined {
+  if (words.includes(path) || path.startsWith('$DATA/')) {
+    return path.split('/').includes('..') ? 'must not climb with ..' : undefined
+  }
+  if (!isAbsolute(path)) return `must be an absolute path, or one of ${words.join(', ')}`
+  if (/[\0*]/.test(path) || path.split('/').includes('..')) return 'must be a plain path, without * and ..'
+  return undefined
+}
+
+function configIssues(config: Manifest['config']): Issue[] {
+  const schema = compile(config.schema, '/config/schema')
+  if (!schema.ok) return [schema.issue]
+  return below('/config/defaults', schema.check, config.defaults)
+}
+
+function actionIssues(manifest: Manifest): Issue[] {
+  const inputs = new Map<string, Checker<unknown>>()
+  const issues: Issue[] = []
+  for (const [name, action] of Object.entries(manifest.actions)) {
+    for (const side of ['input', 'output'] as const) {
+      const schema = compile(action[side] ?? {}, `/actions/${name}/${side}`)
+      if (!schema.ok) issues.push(schema.issue)
+      else if (side === 'input') inputs.set(name, schema.check)
+    }
+  }
+  issues.push(...selfTestIssues(manifest, inputs))
+  const plan = manifest.actions['plan']
+  if (manifest.categories.length > 0 && plan?.idempotent !== true) {
+    const detail = 'need an action `plan` that is `idempotent`: planning is asked again after a crash'
+    issues.push({ pointer: '/categories', detail })
+  }
+  return issues
+}
+
+function selfTestIssues(manifest: Manifest, inputs: ReadonlyMap<string, Checker<unknown>>): Issue[] {
+  return manifest.self_test.flatMap((test, index) => {
+    const pointer = `/self_test/${index}`
+    const action = manifest.actions[test.action]
+    if (action === undefined) {
+      const hint = didYouMean(test.action, Object.keys(manifest.actions))
+      return [{ pointer: `${pointer}/action`, detail: `names ${test.action}, which is no action${hint}` }]
+    }
+    if (!action.idempotent) {
+      const detail = `names ${test.action}, which is not \`idempotent\`: a self-test runs at every start`
+      return [{ pointer: `${pointer}/action`, detail }]
+    }
+    const check = inputs.get(test.action)
+    return check === undefined ? [] : below(`${pointer}/input`, check, test.input ?? {})
+  })
+}
+
+function timeIssues({ limits, restart }: Manifest): Issue[] {
+  const issues: Issue[] = []
+  if (limits.heartbeat_kill_ms <= limits.heartbeat_suspect_ms) {
+    issues.push({ pointer: '/limits/heartbeat_kill_ms', detail: 'must be above heartbeat_suspect_ms' })
+  }
+  if (restart.backoff_max_ms < restart.backoff_ms) {
+    issues.push({ pointer: '/restart/backoff_max_ms', detail: 'must not be below backoff_ms' })
+  }
+  return issues
+}
+
+function requireIssues(requires: readonly string[]): Issue[] {
+  return requires.flatMap((id, index) =>
+    requires.indexOf(id) < index
+      ? [{ pointer: `/requires/${index}`, detail: `names ${id} a second time` }]
+      : [],
+  )
+}
+
+type Compiled =
+  | { readonly ok: true; readonly check: Checker<unknown> }
+  | { readonly ok: false; readonly issue: Issue }
+
+function compile(schema: object, pointer: string): Compiled {
+  try {
+    return { ok: true, check: foreignChecker(schema) }
+  } catch (error) {
+    // Whatever ajv throws is about the schema: it is text from a stranger.
+    const reason = error instanceof Error ? error.message : String(error)
+    return { ok: false, issue: { pointer, detail: `is no JSON Schema (draft 2020-12): ${reason}` } }
+  }
+}
+
+function below(pointer: string, check: Checker<unknown>, value: unknown): Issue[] {
+  const checked = check(value)
+  return checked.ok
+    ? []
+    : checked.issues.map((issue) => ({ ...issue, pointer: `${pointer}${issue.pointer}` }))
+}

@@ -1,0 +1,170 @@
+import type { Issue } from '../contracts/failure.ts'
+
+export type StrictJson =
+  | { readonly ok: true; readonly value: unknown }
+  | { readonly ok: false; readonly issue: Issue }
+
+/** Deeper than anything a person writes, and far from where a recursive reader runs out of stack. */
+const DEPTH_MAX = 64
+
+/**
+ * Reads JSON as strictly as a file deserves on which code is started.
+ *
+ * `JSON.parse` takes the last of two equal keys, lets `__proto__` through and turns 1e999 into Infinity; here each is a
+ * fault with its pointer, and so are comments, a byte order mark and bytes that are not UTF-8.
+ */
+export function readStrictJson(bytes: Uint8Array): StrictJson {
+  let text: string
+  try {
+    text = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes)
+  } catch {
+    return faulty('', 'is not UTF-8 text; save it as UTF-8')
+  }
+  if (text.startsWith('\ufeff'))
+    return faulty('', 'begins with a byte order mark; save it as UTF-8 without one')
+  if (text.trim() === '') return faulty('', 'is empty; it must hold one JSON object')
+  const issue = new Reader(text).fault()
+  return issue === undefined ? { ok: true, value: JSON.parse(text) } : { ok: false, issue }
+}
+
+interface Frame {
+  readonly close: '}' | ']'
+  /** Of an object: the keys met so far. */
+  readonly keys: Set<string> | undefined
+  /** Where in it the reader is: a key once there is one, or an index. */
+  at: string | number | undefined
+}
+
+type Expected = 'value' | 'first value' | 'key' | 'first key' | 'colon' | 'comma' | 'end'
+
+class Reader {
+  readonly #text: string
+  readonly #token = new RegExp(TOKEN, 'y')
+  readonly #frames: Frame[] = []
+  #expected: Expected = 'value'
+  #at = 0
+
+  constructor(text: string) {
+    this.#text = text
+  }
+
+  /** The first thing that is wrong, if anything is. */
+  fault(): Issue | undefined {
+    for (;;) {
+      this.#skipSpace()
+      const start = this.#at
+      if (start === this.#text.length) {
+        return this.#expected === 'end'
+          ? undefined
+          : this.#issue('ends too early; a bracket or a value is missing')
+      }
+      this.#token.lastIndex = start
+      const token = this.#token.exec(this.#text)?.[0]
+      if (token === undefined) return this.#issue(this.#explain())
+      const detail = this.#take(token)
+      if (detail !== undefined) return this.#issue(detail)
+      this.#at = start + token.length
+    }
+  }
+
+  #skipSpace(): void {
+    while (' \t\r\n'.includes(this.#text[this.#at] ?? 'x')) this.#at += 1
+  }
+
+  /** Takes one token; says what is wrong with it here, if anything is. */
+  #take(token: string): string | undefined {
+    const expected = this.#expected
+    const frame = this.#frames.at(-1)
+    if (frame !== undefined && token === frame.close && CLOSABLE.has(expected)) {
+      this.#frames.pop()
+      return this.#valueDone()
+    }
+    switch (expected) {
+      case 'end':
+        return `has ${quote(token)} after its end`
+      case 'colon':
+        this.#expected = 'value'
+        return token === ':' ? undefined : `needs a colon here, not ${quote(token)}`
+      case 'comma':
+        if (token !== ',') return `needs a comma or ${frame?.close} here, not ${quote(token)}`
+        if (typeof frame?.at === 'number') frame.at += 1
+        this.#expected = frame?.keys === undefined ? 'value' : 'key'
+        return undefined
+      case 'key':
+      case 'first key':
+        return this.#key(token, frame)
+      case 'value':
+      case 'first value':
+        return this.#value(token)
+    }
+  }
+
+  #key(token: string, frame: Frame | undefined): string | undefined {
+    if (!token.startsWith('"')) {
+      return token === '}' ? 'has a comma before }' : `needs a key in double quotes, not ${quote(token)}`
+    }
+    const key = JSON.parse(token) as string
+    const twice = frame?.keys?.has(key) === true
+    if (frame !== undefined) frame.at = key
+    frame?.keys?.add(key)
+    this.#expected = 'colon'
+    if (key === '__proto__') return 'is a key that no file may have'
+    return twice ? 'stands there twice; keep one of them' : undefined
+  }
+
+  #value(token: string): string | undefined {
+    if (token === '{' || token === '[') {
+      if (this.#frames.length === DEPTH_MAX) return `is nested more than ${DEPTH_MAX} levels deep`
+      this.#frames.push(
+        token === '{'
+          ? { close: '}', keys: new Set(), at: undefined }
+          : { close: ']', keys: undefined, at: 0 },
+      )
+      this.#expected = token === '{' ? 'first key' : 'first value'
+      return undefined
+    }
+    if (token === ']') return 'has a comma before ]'
+    if (',:}'.includes(token)) return `needs a value here, not ${quote(token)}`
+    if (/^[-\d]/.test(token) && !Number.isFinite(Number(token))) return 'is a number beyond all bounds'
+    return this.#valueDone()
+  }
+
+  #valueDone(): undefined {
+    this.#expected = this.#frames.length === 0 ? 'end' : 'comma'
+  }
+
+  /** What stands at a place where no token begins. */
+  #explain(): string {
+    const rest = this.#text.slice(this.#at, this.#at + 12)
+    if (/^(\/[/*]|#)/.test(rest)) return 'has a comment; JSON has none, put it into `description` or a README'
+    if (rest.startsWith("'")) return 'has a single quote; JSON wants double quotes'
+    if (rest.startsWith('"')) return 'has a text that does not end, or a character in it that must be escaped'
+    if (/^[-+]?(NaN|Infinity)/.test(rest)) return 'has a number that JSON does not know'
+    return `is not JSON at ${quote(/^(\w+|.)/su.exec(rest)?.[0] ?? rest)}`
+  }
+
+  #issue(detail: string): Issue {
+    const before = this.#text.slice(0, this.#at).split('\n')
+    const place = `line ${before.length}, column ${(before.at(-1)?.length ?? 0) + 1}`
+    return { pointer: this.#pointer(), detail: `${detail} (${place})` }
+  }
+
+  #pointer(): string {
+    return this.#frames
+      .filter(({ at }) => at !== undefined)
+      .map(({ at }) => `/${String(at).replaceAll('~', '~0').replaceAll('/', '~1')}`)
+      .join('')
+  }
+}
+
+const TOKEN =
+  /[{}[\],:]|"(?:[ !#-[\]-\uffff]|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*"|-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?(?![\w.+-])|(?:true|false|null)(?!\w)/
+const CLOSABLE: ReadonlySet<Expected> = new Set(['comma', 'first key', 'first value'])
+
+function quote(token: string): string {
+  return JSON.stringify(token.length > 20 ? `${token.slice(0, 20)}…` : token)
+}
+
+function faulty(pointer: string, detail: string): StrictJson {
+  return { ok: false, issue: { pointer, detail } }
+}
