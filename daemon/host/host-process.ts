@@ -1,0 +1,175 @@
+import { type ChildProcess, spawn } from 'node:child_process'
+import type { Duplex, Readable } from 'node:stream'
+import type { Clock } from '../kit/clock.ts'
+import type { Launch } from './isolation.ts'
+import { OutputGate, type OutputLine } from './output.ts'
+import { type RpcAudience, RpcPeer } from './rpc.ts'
+import type { RunnerHello } from './runner.ts'
+
+export interface Ending {
+  readonly exitCode: number | null
+  readonly signal: string | null
+}
+
+/** Whoever a host works for hears what it says. */
+export interface HostOwner extends Pick<RpcAudience, 'request' | 'notice' | 'violation'> {
+  output(line: OutputLine): void
+}
+
+/** Remembers which processes run, for a daemon that comes after this one. */
+export interface HostLedger {
+  add(pid: number): void
+  remove(pid: number): void
+}
+
+/** One child process with its own group and pipe. It belongs to nobody (a spare) until `adopt`. */
+export class HostProcess {
+  readonly pid: number | undefined
+  readonly mayFork: boolean
+  readonly peer: RpcPeer
+  /** Rejects with the reason when the process ends before it says hello. */
+  readonly hello: Promise<RunnerHello>
+  /** Resolves when the process is gone and all that it said has been heard. */
+  readonly ended: Promise<Ending>
+  readonly #output: OutputGate
+  readonly #ledger: HostLedger
+  readonly #clock: Clock
+  #owner: HostOwner | undefined
+  #lastLines: string[] = []
+  #hello: (hello: RunnerHello) => void = () => {}
+  #alive = true
+
+  constructor(launch: Launch, clock: Clock, ledger: HostLedger) {
+    const child = spawn(launch.file, launch.args, {
+      // A group of its own, so that it can be ended with all its descendants.
+      detached: true,
+      stdio: ['ignore', 'pipe', 'pipe', 'pipe'],
+      env: launch.env,
+    })
+    this.pid = child.pid
+    this.mayFork = launch.mayFork
+    this.#clock = clock
+    this.#ledger = ledger
+    if (child.pid !== undefined) ledger.add(child.pid)
+    this.#output = new OutputGate(clock, SPARE_LINES_MAX, (line) => this.#tell(line))
+    this.#output.capture(child.stdout as Readable, 'stdout')
+    this.#output.capture(child.stderr as Readable, 'stderr')
+    this.peer = new RpcPeer(child.stdio[3] as Duplex, clock, LIMITS, this.#audience())
+    this.ended = this.#watch(child)
+    this.hello = new Promise((resolve, reject) => {
+      this.#hello = resolve
+      void this.ended.then((ending) => reject(new Error(this.explain(ending))))
+    })
+    // A spare that nobody waits for may die unheard; the pool hears `ended`.
+    this.hello.catch(() => undefined)
+  }
+
+  get alive(): boolean {
+    return this.#alive
+  }
+
+  /** From now on `owner` hears it. */
+  adopt(owner: HostOwner, linesPerSecondMax: number): void {
+    this.#owner = owner
+    this.#output.linesMax = linesPerSecondMax
+  }
+
+  /** One line into the log of its owner, at the same rate as everything else that it says. */
+  log(line: OutputLine): void {
+    this.#output.pass(line)
+  }
+
+  /** Signals the whole group. A process that is gone is no error. */
+  signal(name: 'SIGTERM' | 'SIGKILL'): void {
+    if (this.pid !== undefined && this.#alive) signalGroup(this.pid, name)
+  }
+
+  /** How it ended, with the last it wrote: for a process that ended before it could say why. */
+  explain({ exitCode, signal }: Ending): string {
+    const how = signal === null ? `exited with code ${exitCode}` : `was ended by ${signal}`
+    return [`the host ${how}`, ...this.#lastLines].join('\n')
+  }
+
+  #tell(line: OutputLine): void {
+    if (this.#owner === undefined) this.#lastLines = [...this.#lastLines, line.message].slice(-LAST_LINES_MAX)
+    else this.#owner.output(line)
+  }
+
+  #audience(): RpcAudience {
+    return {
+      request: async (method, params, id, signal) => {
+        if (this.#owner === undefined) throw new Error('a spare has nothing to ask')
+        return await this.#owner.request(method, params, id, signal)
+      },
+      notice: (method, params, bytes) => {
+        if (method === 'hello') this.#hello(params as RunnerHello)
+        else this.#owner?.notice(method, params, bytes)
+      },
+      violation: (reason) => {
+        this.#owner?.violation(reason)
+        this.signal('SIGKILL')
+      },
+      // An exit closes the pipe a moment before it is reported; one that lives on is out of reach and must go.
+      closed: () => void this.#clock.after(CLOSED_WAIT_MS, () => this.signal('SIGKILL')),
+    }
+  }
+
+  async #watch(child: ChildProcess): Promise<Ending> {
+    // The pipes of one that says nothing on its way out are closed before its exit is known.
+    const closed = new Promise<void>((resolve) => child.once('close', () => resolve()))
+    const ending = await new Promise<Ending>((resolve) => {
+      child.once('exit', (exitCode, signal) => resolve({ exitCode, signal }))
+      child.once('error', (error) => {
+        // Also emitted for a signal that could not be sent; only one that never ran has no pid.
+        if (this.pid !== undefined) return
+        this.#lastLines.push(error.message)
+        resolve({ exitCode: null, signal: null })
+      })
+    })
+    if (this.pid !== undefined && this.mayFork) signalGroup(this.pid, 'SIGKILL')
+    this.#alive = false
+    await this.#drain(child, closed)
+    if (this.pid !== undefined) this.#ledger.remove(this.pid)
+    this.#output.close()
+    this.peer.close()
+    return ending
+  }
+
+  /** What it said before its end is still in the pipes. A descendant that escaped may hold them open for ever. */
+  async #drain(child: ChildProcess, closed: Promise<void>): Promise<void> {
+    await new Promise<void>((resolve) => {
+      const enough = this.#clock.after(this.pid === undefined ? 0 : DRAIN_MS, resolve)
+      void closed.then(() => {
+        enough.cancel()
+        resolve()
+      })
+    })
+    for (const stream of child.stdio) stream?.destroy()
+  }
+}
+
+function signalGroup(pid: number, name: NodeJS.Signals): void {
+  try {
+    process.kill(-pid, name)
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException
+    // ESRCH: all gone. EPERM: what is left has taken another account, out of our reach.
+    if (code !== 'ESRCH' && code !== 'EPERM') throw error
+  }
+}
+
+const LIMITS = {
+  // The most a manifest lets an action take at the same time.
+  outstandingMax: 1_024,
+  // The runner asks 16 at most; each may carry a megabyte.
+  askedMax: 64,
+  // Heartbeats are two, logs at most 2,000: only a host gone mad says more.
+  messagesPerSecondMax: 20_000,
+  // A host that does not read for so long is dead to the world.
+  bufferedBytesMax: 16 * 1_048_576,
+} as const
+
+const SPARE_LINES_MAX = 50
+const LAST_LINES_MAX = 20
+const CLOSED_WAIT_MS = 1_000
+const DRAIN_MS = 200

@@ -1,0 +1,97 @@
+import type { SpawnProfile } from './port.ts'
+import type { Runner } from './runner-files.ts'
+
+/** What the machine offers, found out once. */
+export interface Machine {
+  /** The program that runs: `process.execPath`. */
+  readonly node: string
+  /** Full path of util-linux' `setpriv`, if it is there. */
+  readonly setpriv: string | undefined
+  /** Whether hosts run behind Node's permission model. */
+  readonly walled: boolean
+  readonly runner: Runner
+  /** Where generations lie: every host may read all of them, for a spare does not know yet which one it will run. */
+  readonly generationsDir: string
+  /** The daemon's own environment, of which hosts get little. */
+  readonly env: Readonly<Record<string, string | undefined>>
+}
+
+/** All that is fixed when a host starts. Hosts whose launches have the same key are interchangeable. */
+export interface Launch {
+  readonly key: string
+  readonly file: string
+  readonly args: readonly string[]
+  readonly env: Readonly<Record<string, string>>
+  /** It may have children, so its whole group is killed when it ends. */
+  readonly mayFork: boolean
+}
+
+/** Turns what a manifest asks for into a command line. Pure: everything that it depends on is an argument. */
+export function planLaunch(machine: Machine, profile: WallProfile): Launch {
+  const flags = [...nodeFlags(profile), ...(machine.walled ? wallFlags(machine, profile) : [])]
+  const command = [machine.node, ...flags, machine.runner.entry]
+  // The kernel kills the host when the daemon dies, however it dies.
+  const [file = machine.node, ...args] =
+    machine.setpriv === undefined ? command : [machine.setpriv, '--pdeathsig', 'KILL', '--', ...command]
+  const env = environment(machine.env, profile.permissions.env)
+  const mayFork = !machine.walled || profile.permissions.child_process
+  return { key: JSON.stringify([file, args, env]), file, args, env, mayFork }
+}
+
+/** The part of a profile that decides how a host is started. */
+export type WallProfile = Pick<SpawnProfile, 'permissions' | 'dataDir' | 'roots' | 'records'> & {
+  readonly limits: Pick<SpawnProfile['limits'], 'memory_mb'>
+}
+
+function nodeFlags(profile: WallProfile): string[] {
+  return [
+    // Modules written in TypeScript are welcome; 22.22 would say at each start that this is experimental.
+    '--disable-warning=ExperimentalWarning',
+    // Said by --allow-child-process at each start; the manifest says it once.
+    '--disable-warning=SecurityWarning',
+    `--max-old-space-size=${profile.limits.memory_mb}`,
+  ]
+}
+
+function wallFlags(machine: Machine, profile: WallProfile): string[] {
+  const reads = [...profile.permissions.fs_read, ...profile.permissions.fs_write]
+  return [
+    '--permission',
+    ...machine.runner.files.map((path) => `--allow-fs-read=${path}`),
+    `--allow-fs-read=${machine.generationsDir}/*`,
+    ...reads.flatMap((path) => expand(path, profile)).map((path) => `--allow-fs-read=${path}`),
+    ...profile.permissions.fs_write
+      .flatMap((path) => expand(path, profile))
+      .map((path) => `--allow-fs-write=${path}`),
+    ...(profile.permissions.child_process ? ['--allow-child-process'] : []),
+  ]
+}
+
+/**
+ * A path as the flags want it. Node covers a folder's content only when the folder is there at the start, or when
+ * the path says so; the path alone covers a file. Both together cover whatever will be there.
+ */
+function expand(path: string, profile: WallProfile): string[] {
+  const named: Record<string, readonly string[]> = {
+    $DATA: [profile.dataDir],
+    $ROOTS: profile.roots,
+    $RECORDS: Object.values(profile.records),
+  }
+  const paths = named[path] ?? (path.startsWith('$DATA/') ? [profile.dataDir + path.slice(5)] : [path])
+  return paths
+    .map((one) => one.replace(/\/+$/, ''))
+    .flatMap((one) => (one === '' ? ['/*'] : [one, `${one}/*`]))
+}
+
+function environment(from: Machine['env'], names: readonly string[]): Record<string, string> {
+  const granted = [...GIVEN_NAMES, ...names.filter((name) => !isWithheld(name))]
+  const pairs = granted.flatMap((name) => (from[name] === undefined ? [] : [[name, from[name]]]))
+  return { ...Object.fromEntries(pairs), NEXUS_FD: '3' }
+}
+
+/** `NODE_OPTIONS` would open the wall from outside; the daemon's own variables may name or hold its keys. */
+function isWithheld(name: string): boolean {
+  return name === 'NODE_OPTIONS' || name.startsWith('NEXUS_')
+}
+
+const GIVEN_NAMES = ['PATH', 'HOME', 'TZ', 'LANG', 'NODE_ENV']
