@@ -1,6 +1,6 @@
 import type { Fact } from '../contracts/fact.ts'
 import { CATEGORIES, type Category, type MissionId } from '../contracts/ids.ts'
-import { outcomeOf, textOf } from './facts.ts'
+import { decisionOf, outcomeOf } from './facts.ts'
 
 /** What was used since midnight (UTC), and which missions wait for an operator now. */
 export class DayBook {
@@ -14,7 +14,7 @@ export class DayBook {
     if (type === 'mission.ended') this.#use(fact)
     if (mid === undefined || !type.startsWith('mission.')) return
     if (type === 'mission.created' || type === 'mission.rejudged') {
-      if (decisionIn(fact.d) === 'BORDERLINE') this.#wait(mid)
+      if (decisionOf(fact.d) === 'BORDERLINE') this.#wait(mid)
       else this.#waiting.delete(mid)
     } else this.#waiting.delete(mid)
   }
@@ -71,12 +71,6 @@ interface SavedDay {
   readonly operator_minutes: number
   readonly seconds: readonly (readonly [Category, number])[]
   readonly waiting: readonly MissionId[]
-}
-
-/** The decision stands beside the validation or in it. */
-function decisionIn(d: Fact['d']): string | undefined {
-  const validation = d['validation'] as Fact['d'] | undefined
-  return textOf(d, 'decision') ?? (validation && textOf(validation, 'decision'))
 }
 
 function dayOf(atMs: number): number {

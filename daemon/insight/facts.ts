@@ -48,20 +48,8 @@ export function textOf(d: Fact['d'], name: string): string | undefined {
   return typeof value === 'string' ? value : undefined
 }
 
-/** One step of the plan that `mission.created` carries. */
-export interface PlannedStep {
-  readonly id: string
-  readonly moduleId: string
-  readonly action: string
-}
-
-/** Reads `uses: "group/name/action"`. */
-export function plannedSteps(plan: unknown): PlannedStep[] {
-  if (!Array.isArray(plan)) return []
-  return plan.flatMap((step: Readonly<Record<string, unknown>> | null) => {
-    const uses = typeof step?.['uses'] === 'string' ? step['uses'] : ''
-    const slash = uses.lastIndexOf('/')
-    if (slash < 0) return []
-    return [{ id: String(step?.['id']), moduleId: uses.slice(0, slash), action: uses.slice(slash + 1) }]
-  })
+/** How a mission was judged, from the body of its creation or of a later judgement. */
+export function decisionOf(d: Fact['d']): string | undefined {
+  const validation = d['validation'] as Fact['d'] | undefined
+  return validation && textOf(validation, 'decision')
 }

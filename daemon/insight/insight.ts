@@ -1,0 +1,184 @@
+import type { Fact } from '../contracts/fact.ts'
+import type { Category, ModuleId } from '../contracts/ids.ts'
+import type { PlanStep } from '../contracts/mission.ts'
+import type { Clock } from '../kit/clock.ts'
+import type { Weights } from './axes.ts'
+import { Calibration } from './calibration.ts'
+import { estimate } from './estimate.ts'
+import { Evidence, type SavedEvidence } from './evidence.ts'
+import { type GoalReading, readGoal } from './fingerprint.ts'
+import { judge } from './judge.ts'
+import type { OmenLevel } from './omen-levels.ts'
+import { type OmenChange, Omens, type OmenView, type SavedOmens } from './omens.ts'
+import { planShape } from './plan-template.ts'
+import type { Question, Verdict } from './port.ts'
+import { type PredictionList, predict } from './predictions.ts'
+import { type Prices, pricesFrom, weightsFrom } from './prices.ts'
+import { type RuneRequest, Runes, type SavedRunes } from './runes.ts'
+
+export interface InsightParts {
+  readonly clock: Clock
+  /** Settings `missions.weights` and `missions.prices`; what they leave out keeps its default. */
+  readonly weights?: Readonly<Record<string, number>>
+  readonly prices?: Readonly<Record<string, number>>
+  /** An omen reached another level: to be journaled as `omen.changed`. */
+  onOmenChanged?(change: OmenChange): void
+}
+
+/**
+ * What experience says: judges missions, notices repeated failures, predicts, and learns plans.
+ *
+ * Folds facts in the order of the journal, each once, and answers from memory. It never writes, and nobody awaits it.
+ */
+export class Insight {
+  readonly #clock: Clock
+  readonly #weights: Weights
+  readonly #prices: Prices
+  readonly #onOmenChanged: (change: OmenChange) => void
+  #memory: Memory
+  #appliedSeq = 0
+
+  /** @throws NexusError `CONFIG_INVALID` for weights or prices that are unknown or not numbers. */
+  constructor({ clock, weights = {}, prices = {}, onOmenChanged = () => {} }: InsightParts) {
+    this.#clock = clock
+    this.#weights = weightsFrom(weights)
+    this.#prices = pricesFrom(prices)
+    this.#onOmenChanged = onOmenChanged
+    this.#memory = this.#blank()
+  }
+
+  /** Takes the next fact. One that was folded before changes nothing. */
+  fold(fact: Fact): void {
+    if (fact.seq <= this.#appliedSeq) return
+    this.#appliedSeq = fact.seq
+    const { evidence, omens, calibration, runes } = this.#memory
+    evidence.fold(fact)
+    calibration.fold(fact)
+    omens.fold(fact)
+    runes.fold(fact)
+  }
+
+  /** To be called once, when the facts of the past are folded: from now on changes of omens are reported. */
+  begin(): void {
+    this.#memory.omens.announce()
+  }
+
+  judge(question: Question): Verdict {
+    const nowMs = this.#clock.now()
+    const { evidence, omens, calibration } = this.#memory
+    return judge(question, evidence, {
+      levelOf: (moduleId) => omens.levelOf(moduleId, nowMs),
+      calibration: calibration.factor,
+      weights: this.#weights,
+      prices: this.#prices,
+      nowMs,
+    })
+  }
+
+  /** What the goal is about: equal for goals that differ in numbers, dates and order only. */
+  readGoal(goal: string): GoalReading {
+    return readGoal(goal)
+  }
+
+  /** What plans have in common that one rune could stand for. */
+  planShape(plan: readonly PlanStep[]): string {
+    return planShape(plan)
+  }
+
+  /** The probability that this module succeeds in this category, whatever the goal. */
+  successEstimate(moduleId: ModuleId, category: Category): number {
+    const subject = { category, goal: { fingerprint: '', tokens: [] }, modules: [{ module_id: moduleId }] }
+    const { a, b } = estimate(this.#memory.evidence, subject, this.#clock.now())
+    return a / (a + b)
+  }
+
+  /** The answer of `GET /v1/system/omens`. */
+  omens(): { readonly omens: readonly OmenView[] } {
+    return { omens: this.#memory.omens.list(this.#clock.now()) }
+  }
+
+  /** The hardest omen over a module. */
+  levelOf(moduleId: ModuleId): OmenLevel {
+    return this.#memory.omens.levelOf(moduleId, this.#clock.now())
+  }
+
+  /** The answer of `GET /v1/system/predictions`. */
+  predictions(): PredictionList {
+    const nowMs = this.#clock.now()
+    const { evidence, omens, calibration } = this.#memory
+    return predict(evidence, omens.uptime.exposures(nowMs), calibration.skill(), nowMs)
+  }
+
+  /** The answer of `GET /v1/system/templates`, and the content of `runes.json`. */
+  runes(): ReturnType<Runes['list']> {
+    return this.#memory.runes.list()
+  }
+
+  /** The plan learned for goals like this one with input like this, if any fits. */
+  bestRune(request: RuneRequest): ReturnType<Runes['best']> {
+    const { evidence, runes } = this.#memory
+    return runes.best(request, (token) => evidence.goals.idf(token))
+  }
+
+  /** For the snapshot: plain data, complete with the last fact it knows. */
+  save(): unknown {
+    const { evidence, omens, calibration, runes } = this.#memory
+    const saved: SavedInsight = {
+      version: SAVED_VERSION,
+      applied_seq: this.#appliedSeq,
+      evidence: evidence.save(),
+      omens: omens.save(),
+      calibration: calibration.save(),
+      runes: runes.save(),
+    }
+    return saved
+  }
+
+  /** False when it cannot be used; nothing has changed then, and all facts have to be folded from the first on. */
+  load(saved: unknown): boolean {
+    const { version } = (saved ?? {}) as Partial<SavedInsight>
+    if (version !== SAVED_VERSION) return false
+    const { applied_seq: appliedSeq, evidence, omens, calibration, runes } = saved as SavedInsight
+    try {
+      const memory = { ...this.#blank(), evidence: Evidence.load(evidence) }
+      memory.omens.load(omens)
+      memory.calibration.load(calibration)
+      memory.runes.load(runes)
+      this.#memory = memory
+    } catch (error) {
+      // A snapshot is only a short cut: one with holes in it is as good as none.
+      if (error instanceof TypeError) return false
+      throw error
+    }
+    this.#appliedSeq = appliedSeq
+    return true
+  }
+
+  #blank(): Memory {
+    return {
+      evidence: new Evidence(),
+      omens: new Omens(this.#onOmenChanged),
+      calibration: new Calibration(),
+      runes: new Runes(),
+    }
+  }
+}
+
+interface Memory {
+  readonly evidence: Evidence
+  readonly omens: Omens
+  readonly calibration: Calibration
+  readonly runes: Runes
+}
+
+interface SavedInsight {
+  readonly version: number
+  readonly applied_seq: number
+  readonly evidence: SavedEvidence
+  readonly omens: SavedOmens
+  readonly calibration: ReturnType<Calibration['save']>
+  readonly runes: SavedRunes
+}
+
+/** Raised when the shape of what is saved changes. */
+const SAVED_VERSION = 1
