@@ -1,10 +1,17 @@
 import type { FactDraft } from '../contracts/fact.ts'
+import type { Manifest } from '../contracts/manifest.ts'
 import type { HealthAnswer } from '../contracts/module.ts'
 import type { HealthStatus } from '../contracts/status.ts'
 import type { Instance } from '../host/port.ts'
 import type { Clock, Timer } from '../kit/clock.ts'
-import type { Unit } from '../supervisor/unit.ts'
 import { judgeHealth, type Standing, WELL, worst } from './verdict.ts'
+
+/** What is asked: the supervisor's side of one module. */
+export interface HealthSubject {
+  readonly id: string
+  readonly manifest: Manifest | undefined
+  readonly serving: { readonly ready: readonly { readonly instance: Instance | undefined }[] } | undefined
+}
 
 export interface HealthWatchOptions {
   readonly clock: Clock
@@ -32,7 +39,7 @@ export class HealthWatch {
   }
 
   /** To be told whenever a unit changed: asking begins with its first ready instance and ends with its last. */
-  changed(unit: Unit): void {
+  changed(unit: HealthSubject): void {
     const asking = this.#timers.has(unit.id)
     const due = !this.#stopped && this.#askable(unit).length > 0
     if (due && !asking) this.#arm(unit)
@@ -50,7 +57,7 @@ export class HealthWatch {
     this.#standings.delete(moduleId)
   }
 
-  #arm(unit: Unit): void {
+  #arm(unit: HealthSubject): void {
     const waitMs = unit.manifest?.health.interval_ms ?? 0
     const timer = this.#options.clock.after(
       waitMs,
@@ -59,7 +66,7 @@ export class HealthWatch {
     this.#timers.set(unit.id, timer)
   }
 
-  async #look(unit: Unit, timer: Timer): Promise<void> {
+  async #look(unit: HealthSubject, timer: Timer): Promise<void> {
     const { manifest } = unit
     const instances = this.#askable(unit)
     if (manifest === undefined || instances.length === 0) return this.#forget(unit.id)
@@ -86,7 +93,7 @@ export class HealthWatch {
     })
   }
 
-  #askable(unit: Unit): Instance[] {
+  #askable(unit: HealthSubject): Instance[] {
     return (unit.serving?.ready ?? []).flatMap(({ instance }) =>
       instance?.has.health === true ? [instance] : [],
     )

@@ -31,8 +31,10 @@ export interface SupervisorEnvironment {
   /** `$ROOTS`: what the operator lets modules read, absolute and real. */
   readonly roots: readonly string[]
   readonly records: RecordPaths
-  /** A module's `$DATA` is a folder below this one. */
-  readonly moduleDataDir: string
+  /** Where a module's `$DATA` is. */
+  dataDirOf(moduleId: string): string
+  /** Makes it when it is missing; returns its real path. */
+  makeDataDir(moduleId: string): Promise<string>
   readonly startsPerMinute: number
 }
 

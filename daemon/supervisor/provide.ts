@@ -1,5 +1,3 @@
-import { mkdir, realpath } from 'node:fs/promises'
-import { join } from 'node:path'
 import type { Generation } from '../catalog/port.ts'
 import type { Manifest } from '../contracts/manifest.ts'
 import type { Instance, InstanceListener, SpawnProfile } from '../host/port.ts'
@@ -18,11 +16,9 @@ export interface Provision {
 export async function provideInstance(provision: Provision): Promise<Instance> {
   const { env, generation, config, instance, listener, inherited } = provision
   const { manifest } = generation
-  const profile = profileOf(manifest, env)
-  await mkdir(profile.dataDir, { recursive: true, mode: 0o700 })
   return env.hosts.spawn({
-    ...profile,
-    dataDir: await realpath(profile.dataDir),
+    ...profileOf(manifest, env),
+    dataDir: await env.makeDataDir(manifest.id),
     instance,
     generation: generation.id,
     entry: generation.entry,
@@ -39,7 +35,7 @@ export function profileOf(manifest: Manifest, env: SupervisorEnvironment): Spawn
     moduleId: manifest.id,
     permissions: manifest.permissions,
     limits: manifest.limits,
-    dataDir: join(env.moduleDataDir, manifest.id),
+    dataDir: env.dataDirOf(manifest.id),
     roots: env.roots,
     records: env.records,
   }
