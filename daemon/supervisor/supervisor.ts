@@ -1,3 +1,4 @@
+import { startOrder } from '../catalog/catalog.ts'
 import type { CatalogEntry } from '../catalog/port.ts'
 import type { CommandParams } from '../contracts/command.ts'
 import type { Actor, Fact } from '../contracts/fact.ts'
@@ -12,7 +13,6 @@ import { explainModule, type HealthVerdict, moduleStatus } from './module-status
 import type { ActionAnswer, ActionCall, ModuleOutlook, SupervisorEnvironment } from './port.ts'
 import { Remembered } from './remembered.ts'
 import { RestartBudget } from './restart-policy.ts'
-import { startOrder } from './start-order.ts'
 import { SUPERVISOR, Unit } from './unit.ts'
 
 /** A folder that vanished may be an editor or a checkout at work. */
@@ -65,16 +65,14 @@ export class Supervisor {
       touched: (moduleId) => this.#touched(moduleId),
       settled: (moduleId) => void this.#changed(moduleId).catch(this.#env.onBug),
     })
-    const order = startOrder(new Map(this.units.map((unit) => [unit.id, unit.manifest?.requires ?? []])))
-    await Promise.all(order.map((id) => this.#startWanted(id, 'the daemon starts')))
+    await Promise.all(this.#order().map((id) => this.#startWanted(id, 'the daemon starts')))
   }
 
   /** Stops everything in reverse order: what requires others goes before them. */
   async stop(because: string): Promise<void> {
     this.#stopping = true
     for (const timer of this.#vanished.values()) timer.cancel()
-    const requires = new Map(this.units.map((unit) => [unit.id, unit.manifest?.requires ?? []]))
-    for (const wave of waves(startOrder(requires).reverse(), requires)) {
+    for (const wave of this.#waves(this.#order().reverse())) {
       await Promise.all(wave.map((id) => this.#units.get(id)?.stop(because)))
     }
   }
@@ -240,6 +238,30 @@ export class Supervisor {
     return unit
   }
 
+  /** Everything that is known, each after what it requires. */
+  #order(): string[] {
+    const requirements = this.units.map(({ id, manifest }) => ({
+      moduleId: id,
+      requires: manifest?.requires ?? [],
+    }))
+    return [...startOrder(requirements).order]
+  }
+
+  /** Groups ids, in order, so that nobody stands in one wave with what requires it. */
+  #waves(ids: readonly string[]): string[][] {
+    const grouped: string[][] = []
+    const waveOf = new Map<string, number>()
+    for (const id of ids) {
+      const dependants = ids.filter(
+        (other) => this.#units.get(other)?.manifest?.requires.includes(id) === true,
+      )
+      const wave = Math.max(-1, ...dependants.map((other) => waveOf.get(other) ?? -1)) + 1
+      waveOf.set(id, wave)
+      grouped[wave] = [...(grouped[wave] ?? []), id]
+    }
+    return grouped
+  }
+
   #tellDependants(changed: Unit): void {
     for (const unit of this.#units.values()) {
       if (unit.manifest?.requires.includes(changed.id) === true) unit.required()
@@ -345,17 +367,4 @@ function rolledBack(result: ReloadResult): NexusError {
     reason,
     stack,
   })
-}
-
-/** Groups ids, in order, so that nobody stands in one wave with what it requires. */
-function waves(ids: readonly string[], requires: ReadonlyMap<string, readonly string[]>): string[][] {
-  const grouped: string[][] = []
-  const waveOf = new Map<string, number>()
-  for (const id of ids) {
-    const dependants = ids.filter((other) => requires.get(other)?.includes(id) === true)
-    const wave = Math.max(-1, ...dependants.map((other) => waveOf.get(other) ?? -1)) + 1
-    waveOf.set(id, wave)
-    grouped[wave] = [...(grouped[wave] ?? []), id]
-  }
-  return grouped
 }

@@ -735,15 +735,17 @@ function reasonOf(error: unknown): string {
 
 function toStartFailure(module: string, error: unknown): NexusError {
   if (error instanceof NexusError && error.code === 'MODULE_START_FAILED') return error
-  const final = error instanceof NexusError ? 1 : 0
+  // What the catalog or the settings refuse is refused again until somebody changes it.
+  const unloadable = error instanceof NexusError ? 1 : 0
   return new NexusError(
     'MODULE_START_FAILED',
-    { module, phase: 'prepare', reason: reasonOf(error), final },
+    { module, phase: 'prepare', reason: reasonOf(error), unloadable },
     { cause: error },
   )
 }
 
 /** Syntax errors, missing exports and wrong settings do not heal by waiting. */
 function isFinal({ facts }: NexusError): boolean {
-  return facts['final'] === 1 || facts['exit_code'] === EXIT_CONFIG
+  const { unloadable, config_error: configError, exit_code: exitCode } = facts
+  return unloadable === 1 || configError === 1 || exitCode === EXIT_CONFIG
 }

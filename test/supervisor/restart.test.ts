@@ -9,7 +9,6 @@ import {
   type ModuleEvent,
 } from '../../daemon/supervisor/lifecycle-table.ts'
 import { type Crash, judgeCrash, RestartBudget } from '../../daemon/supervisor/restart-policy.ts'
-import { startOrder } from '../../daemon/supervisor/start-order.ts'
 
 const rules = {
   policy: 'permanent',
@@ -59,16 +58,6 @@ t.test('the budget lets so many start in a minute, and the others in order', asy
     [0, 0, 0, 0, 60_001].map((nowMs) => budget.take(nowMs)),
     [0, 0, 60_000, 60_000, 59_999],
   )
-})
-
-t.test('what is required starts first, otherwise by name, whatever the order on disk', async (t) => {
-  const requires = new Map([
-    ['z/base', []],
-    ['a/web', ['z/base', 'm/cache']],
-    ['m/cache', ['z/base']],
-    ['b/gone', ['x/missing']],
-  ])
-  t.strictSame(startOrder(requires), ['z/base', 'm/cache', 'a/web', 'b/gone'])
 })
 
 const table: StateTable<ModuleState, ModuleEvent, ModuleAct> = LIFECYCLE

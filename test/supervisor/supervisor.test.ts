@@ -69,7 +69,7 @@ t.test('a module that dies young backs off, loops, and new code resets it', asyn
 
 t.test('what cannot heal by waiting is failed and left alone until the code changes', async (t) => {
   const world = new FakeWorld()
-  const facts = { module: 'a/one', phase: 'import', reason: 'SyntaxError', final: 1 }
+  const facts = { module: 'a/one', phase: 'import', reason: 'SyntaxError', unloadable: 1 }
   world.save('a/one', 'g1', { start: () => Promise.reject(new NexusError('MODULE_START_FAILED', facts)) })
   const supervisor = await raise(world)
   await world.clock.pass(600_000)
