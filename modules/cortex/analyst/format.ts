@@ -3,6 +3,11 @@ export function count(value: number): string {
   return String(Math.round(value)).replace(/\B(?=(\d{3})+$)/g, ',')
 }
 
+/** 1 row, 1,234 rows */
+export function many(value: number, word: string): string {
+  return `${count(value)} ${word}${value === 1 ? '' : 's'}`
+}
+
 /** 15.47 % */
 export function percent(share: number): string {
   return `${(share * 100).toFixed(2)} %`

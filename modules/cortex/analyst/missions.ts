@@ -1,5 +1,5 @@
 import type { ActionContext } from 'aeon-nexus/module'
-import { cell, count, duration, percent, round, span } from './format.ts'
+import { cell, count, duration, many, percent, round, span } from './format.ts'
 import { type History, type MissionRecord, readCosts, readHistory } from './history.ts'
 import type { Settings } from './settings.ts'
 import { quantile, wilson } from './statistics.ts'
@@ -29,10 +29,12 @@ export async function analyseMissions(
     .filter(({ id }) => id !== ctx.mission?.mission_id)
     .map((mission) => ({ ...mission, cpuSeconds: mission.cpuSeconds ?? costs.get(mission.id) }))
   const view = summarise(missions, history)
-  if (!artifacts) return { ...view, artifacts: [] }
+  const { by, slowest: _slowest, ...result } = view
+  const answer = { ...result, by_category: by.category, findings: result.findings.slice(0, 6) }
+  if (!artifacts) return { ...answer, artifacts: [] }
   await ctx.artifact('findings.md', report(view), 'text/markdown')
   await ctx.artifact('findings.json', JSON.stringify(view, null, 1), 'application/json')
-  return { ...view, artifacts: ['findings.md', 'findings.json'] }
+  return { ...answer, artifacts: ['findings.md', 'findings.json'] }
 }
 
 type View = ReturnType<typeof summarise>
@@ -73,9 +75,11 @@ function summarise(missions: readonly MissionRecord[], history: Pick<History, 's
     findings: findings(groups, finished.length, completed.length),
     notes: [
       ...(history.skipped > 0
-        ? [`${history.skipped} lines of the records could not be read and were left out.`]
+        ? [`Left out: ${many(history.skipped, 'line')} of the records that could not be read.`]
         : []),
-      ...(history.leftOut > 0 ? [`${history.leftOut} older missions were left out.`] : []),
+      ...(history.leftOut > 0
+        ? [`Left out: ${many(history.leftOut, 'older mission')}, beyond missions_max.`]
+        : []),
     ],
   }
 }
@@ -219,7 +223,7 @@ function report(view: View): string {
 
 function cpuLine({ cpu_seconds: cpu }: View): string {
   if (cpu === null) return 'No CPU time is recorded for these missions.'
-  return `${cpu.total.toFixed(2)} s of CPU over ${count(cpu.missions)} missions, ${cpu.mean.toFixed(3)} s each.`
+  return `${cpu.total.toFixed(2)} s of CPU over ${many(cpu.missions, 'mission')}, ${cpu.mean.toFixed(3)} s each.`
 }
 
 function lines(items: readonly string[]): string[] {

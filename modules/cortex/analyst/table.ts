@@ -1,6 +1,7 @@
 import { stat } from 'node:fs/promises'
 import { basename, extname } from 'node:path'
 import { CsvReader, looksLikeHeader, sniffDelimiter } from './csv.ts'
+import { many } from './format.ts'
 import { ArrayReader, flatten, LinesReader, type RecordReader } from './json.ts'
 import { reach } from './reach.ts'
 import { type ReadWatch, textOf } from './text.ts'
@@ -85,7 +86,7 @@ function csvTable(path: string, bytes: number, request: TableRequest): Table {
     ...(headed === false
       ? ['The first row holds no names, so columns are called column_1, column_2 and so on.']
       : []),
-    ...(uneven > 0 ? [`${uneven} rows have more or fewer cells than the header.`] : []),
+    ...(uneven > 0 ? [`More or fewer cells than the header: ${many(uneven, 'row')}.`] : []),
     ...(damaged ? ['Some characters are not UTF-8 and were replaced.'] : []),
   ]
   return { name: basename(path), format: 'csv', bytes, columns, notes, rows }
@@ -107,7 +108,7 @@ function jsonTable(path: string, bytes: number, format: 'json' | 'jsonl'): Table
   }
 
   const notes = (): string[] =>
-    skipped > 0 ? [`${skipped} records were no JSON objects and were left out.`] : []
+    skipped > 0 ? [`Left out: ${many(skipped, 'record')} without a JSON object.`] : []
   return { name: basename(path), format, bytes, columns, notes, rows }
 }
 

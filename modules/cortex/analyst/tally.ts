@@ -33,13 +33,10 @@ export class Tally {
     if (known !== undefined) return known
     if (this.#registers !== undefined) this.#mark(value)
     else if (this.#entries.size === EXACT_MAX) this.#overflow(value)
-    // A cell is a slice that would keep its whole chunk alive: what is held is a copy.
-    const entry = { value, number: toNumber(value), rows: 0, judged: 0, hits: 0 }
     if (this.#entries.size >= EXACT_MAX) this.#makeRoom()
-    if (this.#entries.size >= EXACT_MAX) return entry
-    const kept = { ...entry, value: Buffer.from(value).toString() }
-    this.#entries.set(kept.value, kept)
-    return kept
+    const entry = { value: ownCopy(value), number: toNumber(value), rows: 0, judged: 0, hits: 0 }
+    if (this.#entries.size < EXACT_MAX) this.#entries.set(entry.value, entry)
+    return entry
   }
 
   get exact(): boolean {
@@ -84,6 +81,11 @@ export class Tally {
     const rank = Math.clz32((hash >>> REGISTER_BITS) | 0) - REGISTER_BITS + 1
     if (rank > (registers[place] ?? 0)) registers[place] = rank
   }
+}
+
+/** A cell is a slice that would keep its whole chunk alive; this is one of a string of its own. */
+function ownCopy(text: string): string {
+  return text.length < 13 ? text : ` ${text}`.slice(1)
 }
 
 /** Decimal numbers as a person or a program writes them; neither hexadecimal, nor Infinity, nor blanks. */

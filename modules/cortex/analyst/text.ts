@@ -2,7 +2,7 @@ import { open } from 'node:fs/promises'
 import { TextDecoder } from 'node:util'
 
 /** One read: large enough to be quick, small enough that a heartbeat never waits for it. */
-const CHUNK_BYTES = 262_144
+const CHUNK_BYTES = 65_536
 
 export interface ReadWatch {
   readonly signal?: AbortSignal
