@@ -8,6 +8,7 @@ import {
   ACTIVE_NAME,
   checkEnds,
   damagedAt,
+  gapBefore,
   lastLink,
   listSegments,
   readSegment,
@@ -74,16 +75,8 @@ export async function examine(
     if (segment !== segments[located.index]) {
       at = link.seq + 1
       offset = 0
-      if (segment.first !== undefined && segment.first !== at) {
-        throw damagedAt(
-          segment.name,
-          0,
-          at,
-          at,
-          `the records ${at} to ${segment.first - 1} are missing: a segment is gone`,
-        )
-      }
     }
+    if (segment.first !== undefined && segment.first !== at) throw gapBefore(segment, at)
     const end = await readSegment(disk, segment, async (file) => {
       const end = await scanChain(file, { link, offset }, segment.sizeBytes, witness.pass)
       torn = await judge(file, segment, end, at, watermark)

@@ -64,6 +64,14 @@ export function damagedAt(
   return new NexusError('JOURNAL_DAMAGED', { file, line: Math.max(1, seq - first + 1), offset, seq, reason })
 }
 
+/** The finding that a segment does not begin with the record that is due. */
+export function gapBefore(segment: Segment, due: number): NexusError {
+  const before = (segment.first ?? due) - 1
+  const reason =
+    before < due ? 'its name is not the number it begins with' : `the records ${due} to ${before} are missing`
+  return damagedAt(segment.name, 0, due, due, reason)
+}
+
 /**
  * Checks a sealed segment without reading it whole: it begins as its name says, follows the one before, is as long
  * as the next one's first record states, and ends with the hash stated there.
@@ -75,9 +83,7 @@ export async function checkEnds(disk: Disk, segment: Segment, before: Sealed | u
   const first = before === undefined ? 1 : before.link.seq + 1
   const bad = (offset: number, seq: number, reason: string): NexusError =>
     damagedAt(segment.name, offset, seq, first, reason)
-  if (segment.first !== undefined && segment.first !== first) {
-    throw bad(0, first, `the records ${first} to ${segment.first - 1} are missing: a segment is gone`)
-  }
+  if (segment.first !== undefined && segment.first !== first) throw gapBefore(segment, first)
   return readSegment(disk, segment, async (file) => {
     const head = await file.read(0, LINE_BYTES_MAX)
     const opening = checkLine(head.subarray(0, head.indexOf(0x0a) + 1), before?.link ?? GENESIS)

@@ -3,7 +3,7 @@ import { type DataPaths, dataPaths } from './data-folder.ts'
 import type { Disk } from './disk.ts'
 import { GENESIS } from './line.ts'
 import { scanChain } from './scan.ts'
-import { ACTIVE_NAME, damagedAt, listSegments, readSegment, type Segment } from './segments.ts'
+import { ACTIVE_NAME, damagedAt, gapBefore, listSegments, readSegment, type Segment } from './segments.ts'
 import { readWatermark } from './watermark.ts'
 
 export interface VerifyReport {
@@ -43,15 +43,7 @@ async function verifyOnce(disk: Disk, paths: DataPaths): Promise<VerifyReport> {
     for (const segment of await listSegments(disk, paths)) {
       segments += 1
       const first = link.seq + 1
-      if (segment.first !== undefined && segment.first !== first) {
-        throw damagedAt(
-          segment.name,
-          0,
-          first,
-          first,
-          `the records ${first} to ${segment.first - 1} are missing`,
-        )
-      }
+      if (segment.first !== undefined && segment.first !== first) throw gapBefore(segment, first)
       const end = await readSegment(disk, segment, (file) =>
         scanChain(file, { link, offset: 0 }, segment.sizeBytes, (fact) => {
           link = fact

@@ -6,6 +6,9 @@ import type { Disk, DiskEntry, DiskFile, OpenMode } from '../../daemon/storage/d
 export interface DiskCall {
   readonly op:
     | 'open'
+    | 'read'
+    | 'stat'
+    | 'list'
     | 'create'
     | 'write'
     | 'datasync'
@@ -14,9 +17,10 @@ export interface DiskCall {
     | 'unlink'
     | 'makeDir'
     | 'syncDir'
-    | 'read'
   readonly path: string
-  /** Counts the calls that change or sync something, from 1; reads count nothing. */
+  /** Whether it changes or syncs something. */
+  readonly isChange: boolean
+  /** Counts the calls that do, from 1. */
   readonly n: number
 }
 
@@ -33,7 +37,7 @@ export type Fault =
 /** What a power cut leaves of what was not synced. */
 export type CrashMode = 'nothing' | 'everything' | 'torn' | 'sectors'
 
-const READS = new Set(['read', 'open'])
+const READS = new Set(['open', 'read', 'stat', 'list'])
 
 /**
  * A disk in memory with two images: what a program sees, and what survives a power cut. Synced contents and names
@@ -45,6 +49,11 @@ export class MemoryDisk implements Disk {
   readonly calls: string[] = []
   #count = 0
   #isHalted = false
+  #announceHalt: () => void = () => undefined
+  /** Resolves at the crash, because nothing else does then. */
+  readonly halted = new Promise<void>((resolve) => {
+    this.#announceHalt = resolve
+  })
   #names = new Map<string, Node>()
   #durableNames = new Map<string, Node>()
   /** Changes of names not yet synced, in order; a journaling file system keeps that order. */
@@ -95,6 +104,7 @@ export class MemoryDisk implements Disk {
   /** Nothing answers any more, as for a process that was killed. */
   halt(): void {
     this.#isHalted = true
+    this.#announceHalt()
   }
 
   get isHalted(): boolean {
@@ -150,11 +160,11 @@ export class MemoryDisk implements Disk {
   }
 
   async stat(path: string): Promise<DiskEntry | undefined> {
-    return this.#call({ op: 'read', path }, () => this.#names.get(path)?.entry())
+    return this.#call({ op: 'stat', path }, () => this.#names.get(path)?.entry())
   }
 
   async list(dir: string): Promise<string[]> {
-    return this.#call({ op: 'read', path: dir }, () =>
+    return this.#call({ op: 'list', path: dir }, () =>
       [...this.#names.keys()]
         .filter((path) => path !== dir && dirname(path) === dir)
         .map((path) => basename(path))
@@ -226,21 +236,22 @@ export class MemoryDisk implements Disk {
           return taken
         }),
       read: (at, length) => call({ op: 'read', path }, () => node.seen.copy(at, at + length)),
-      stat: () => call({ op: 'read', path }, () => node.entry()),
+      stat: () => call({ op: 'stat', path }, () => node.entry()),
       truncate: (sizeBytes) => call({ op: 'truncate', path }, () => node.truncate(sizeBytes)),
       datasync: () => call({ op: 'datasync', path }, () => node.sync()),
       close: async () => undefined,
     }
   }
 
-  async #call<T>(what: Omit<DiskCall, 'n'>, act: (fault?: { taken?: number }) => T): Promise<T> {
+  async #call<T>(what: Pick<DiskCall, 'op' | 'path'>, act: (fault?: { taken?: number }) => T): Promise<T> {
     await null
     if (this.#isHalted) return never()
-    if (!READS.has(what.op)) {
+    const isChange = !READS.has(what.op)
+    if (isChange) {
       this.#count += 1
       this.calls.push(`${what.op} ${what.path}`)
     }
-    const fault = this.fault?.({ ...what, n: this.#count })
+    const fault = this.fault?.({ ...what, isChange, n: this.#count })
     if (fault === undefined) return act()
     if ('crash' in fault) {
       if (fault.crash === 'after') act()
