@@ -91,6 +91,12 @@ export const FAILURES = {
     say: 'this is the key printed in the documentation; everybody knows it, so it opens nothing',
     remedy: 'use the key of this daemon (`nexus key show`), or start with `nexusd --dev` on loopback',
   },
+  GUESSES_LIMITED: {
+    status: 429,
+    say: 'too many wrong keys or tokens; the right one is still taken at once',
+    remedy: 'wait {seconds} s, and look who is guessing',
+    retryAfterSeconds: 6,
+  },
   DEV_REFUSED: {
     status: 500,
     say: '--dev accepts a published key and is refused here: {reason}',

@@ -1,0 +1,16 @@
+import { NexusError } from '../contracts/failure.ts'
+import { type Permission, type Principal, ROLES } from '../contracts/roles.ts'
+
+/** @throws NexusError `PERMISSION_DENIED`: what no role and no grant lists is refused. */
+export function permit(principal: Principal, permission: Permission): void {
+  if (holds(principal, permission)) return
+  throw new NexusError('PERMISSION_DENIED', { principal: principal.name, permission })
+}
+
+/** Whether this principal may. */
+export function holds({ roles, permissions }: Principal, permission: Permission): boolean {
+  const ofRoles = roles.flatMap((role): readonly Permission[] =>
+    Object.hasOwn(ROLES, role) ? ROLES[role] : [],
+  )
+  return ofRoles.includes(permission) || permissions.includes(permission)
+}
