@@ -1,0 +1,96 @@
+import { NexusError } from '../contracts/failure.ts'
+import type { Validation } from '../contracts/mission.ts'
+import { badRequest } from './admit.ts'
+import { approvalDigest } from './digest.ts'
+import { actorOf, DAEMON, decidedBy } from './facts.ts'
+import { type ClaimVerdict, type Decided, decided, wrongState } from './ledger.ts'
+import type { Mission } from './mission.ts'
+import type { Authority, MissionPorts } from './port.ts'
+import { losesSafety, questionOf } from './question.ts'
+
+/** What somebody who wants a mission to run may say with it. */
+export interface RunWish {
+  readonly override?: boolean
+  readonly reason?: string
+  readonly resume?: 'retry' | 'skip'
+}
+
+/** An approval is given for one digest; a second one finds another state and is refused by the table. */
+export function approved(mission: Mission, authority: Authority, reason?: string): Decided {
+  if (!authority.operatorKey) throw new NexusError('APPROVAL_REQUIRED', { mission: mission.id })
+  if (mission.status !== 'awaiting_approval') throw wrongState(mission, 'approved')
+  const body = { ...decidedBy(authority, reason), digest: digest(mission) }
+  return decided('mission.approved', actorOf(authority), body)
+}
+
+/**
+ * What asking a mission to run makes of it; undefined when it is on its way, or has ended and has an outcome to tell.
+ *
+ * @throws NexusError `APPROVAL_REQUIRED`, `MISSION_BLOCKED`, `MISSION_WRONG_STATE`, `BAD_REQUEST`.
+ */
+export function askedToRun(mission: Mission, authority: Authority, wish: RunWish): Decided | undefined {
+  switch (mission.status) {
+    case 'queued':
+    case 'running':
+    case 'completed':
+    case 'failed':
+      return undefined
+    case 'awaiting_approval':
+      return approved(mission, authority, wish.reason)
+    case 'suggestion':
+      return overridden(mission, authority, wish)
+    case 'interrupted':
+      return resumed(mission, authority, wish)
+    case 'cancelled':
+    case 'rejected':
+    case 'expired':
+      throw wrongState(mission, 'run')
+  }
+}
+
+/** Whether a queued mission may be claimed now; SAFE is judged again, since much may have happened while it waited. */
+export function claimVerdict(
+  mission: Mission,
+  queueWaitMs: number,
+  { judge, calls }: Pick<MissionPorts, 'judge' | 'calls'>,
+): ClaimVerdict {
+  if (mission.clearance !== null) {
+    // Nothing edits a mission, so this holds; if ever something does, the approval is void and not carried over.
+    if (mission.clearance.digest === digest(mission)) return { claim: true, queueWaitMs }
+    return { claim: false, instead: decided('mission.rejudged', DAEMON, { validation: mission.validation }) }
+  }
+  const validation = judge.judge(questionOf(mission.order, calls))
+  return losesSafety(validation)
+    ? { claim: false, instead: decided('mission.rejudged', DAEMON, { validation }) }
+    : { claim: true, queueWaitMs }
+}
+
+/** The cheapest change that would help, as a sentence. */
+export function counterfactualOf({ counterfactual }: Validation): string {
+  const sentence = (counterfactual as { readonly sentence?: unknown } | null)?.sentence
+  return typeof sentence === 'string' ? sentence : 'change the goal, the plan or the constraints'
+}
+
+function overridden(mission: Mission, authority: Authority, { override, reason }: RunWish): Decided {
+  // Without a plan there is nothing that an override could execute.
+  if (!authority.operatorKey || override !== true || mission.order.plan.length === 0) {
+    const reasons = mission.validation.reasons.join('; ') || `score ${mission.validation.score}`
+    const facts = { mission: mission.id, reasons, counterfactual: counterfactualOf(mission.validation) }
+    throw new NexusError('MISSION_BLOCKED', facts)
+  }
+  if (reason === undefined) throw badRequest('/reason', 'is missing: an override is recorded with its reason')
+  const body = { ...decidedBy(authority, reason), digest: digest(mission) }
+  return decided('mission.overridden', actorOf(authority), body)
+}
+
+function resumed(mission: Mission, authority: Authority, { resume, reason }: RunWish): Decided {
+  if (!authority.operatorKey) throw wrongState(mission, 'run without the operator key')
+  if (resume === undefined) throw wrongState(mission, 'run without `resume`: `retry` or `skip`')
+  const step = mission.steps.find(({ status }) => status === 'unknown')?.id ?? ''
+  const body = { ...decidedBy(authority, reason), mode: resume, step, digest: digest(mission) }
+  return decided('mission.resumed', actorOf(authority), body)
+}
+
+function digest({ order, validation }: Mission): string {
+  return approvalDigest({ ...order, score: validation.score })
+}

@@ -1,0 +1,184 @@
+import type { Category, MissionId } from '../contracts/ids.ts'
+import { Agenda } from './agenda.ts'
+import { runAttempt } from './attempt.ts'
+import { claimVerdict } from './decisions.ts'
+import type { Moment } from './explain.ts'
+import { DAEMON } from './facts.ts'
+import { Lanes } from './lanes.ts'
+import { decided, type Ledger, StaleAttempt } from './ledger.ts'
+import type { Mission } from './mission.ts'
+import type { MissionAct } from './mission-table.ts'
+import type { MissionPorts } from './port.ts'
+import { closeCutAttempts } from './recovery.ts'
+import { type Halt, Running } from './running.ts'
+import type { MissionStore } from './store.ts'
+
+/** Carries out what the table says: keeps the lanes, the attempts under way, and the two agendas. */
+export class Engine {
+  readonly #ports: MissionPorts
+  readonly #store: MissionStore
+  readonly #ledger: Ledger
+  readonly #lanes: Lanes
+  /** When queued missions may start. */
+  readonly #starts: Agenda
+  /** When approvals are no longer waited for. */
+  readonly #expiries: Agenda
+  readonly #running = new Map<MissionId, Running>()
+  /** From the moment a lane starts them: a claim counts before its attempt does. */
+  readonly #attempts = new Set<Promise<void>>()
+  #cutting = false
+  readonly #offeredMs = new Map<MissionId, number>()
+  readonly #listeners: ((mission: Mission) => void)[] = []
+
+  constructor(ports: MissionPorts, store: MissionStore, ledger: Ledger) {
+    this.#ports = ports
+    this.#store = store
+    this.#ledger = ledger
+    this.#lanes = new Lanes(ports.settings, (id) => this.#start(id))
+    this.#starts = new Agenda(ports.clock, (id) => this.#offer(ledger.get(id)))
+    this.#expiries = new Agenda(ports.clock, (id) => this.#expire(id))
+  }
+
+  /** What a durable change asks for. */
+  act(act: MissionAct, mission: Mission): void {
+    this.#expiries.drop(mission.id)
+    this.#starts.drop(mission.id)
+    switch (act) {
+      case 'enqueue':
+        this.#enqueue(mission)
+        break
+      case 'ask':
+        this.#expiries.put(mission.id, this.#approvalMs(mission))
+        break
+      case 'execute':
+        // Here, in the claim's own turn: whoever decides next finds an attempt that can be stopped.
+        this.#running.set(mission.id, new Running(mission.id, mission.epoch))
+        break
+      case 'settle':
+        this.#lanes.withdraw(mission.id)
+        this.#offeredMs.delete(mission.id)
+        if (mission.status !== 'suggestion') this.#tell(mission)
+    }
+  }
+
+  onEnded(listener: (mission: Mission) => void): void {
+    this.#listeners.push(listener)
+  }
+
+  /** Asks the attempt of a mission to end; resolves when it has. */
+  stop(id: MissionId, halt: Halt): Promise<void> {
+    const running = this.#running.get(id)
+    running?.stop(halt)
+    return running?.ended ?? Promise.resolve()
+  }
+
+  moment(id: MissionId): Moment {
+    return {
+      waitMs: this.#expiries.waitMs(id) ?? this.#starts.waitMs(id),
+      running: this.#running.get(id),
+    }
+  }
+
+  counters(): { readonly depth: Record<Category, number>; readonly running: number } {
+    return { depth: this.#lanes.depth(), running: this.#running.size }
+  }
+
+  async recover(): Promise<void> {
+    const cuts = closeCutAttempts(this.#store.all())
+    if (cuts.length > 0) await this.#ports.recorder.appendAll(cuts)
+    for (const mission of this.#store.all()) {
+      if (mission.status === 'queued') this.#enqueue(mission)
+      if (mission.status === 'awaiting_approval') this.#expiries.put(mission.id, this.#approvalMs(mission))
+    }
+    this.#lanes.open()
+  }
+
+  async drain(deadlineMs: number): Promise<void> {
+    this.#lanes.close()
+    this.#starts.close()
+    this.#expiries.close()
+    const cut = this.#ports.clock.after(deadlineMs, () => {
+      this.#cutting = true
+      for (const running of this.#running.values()) running.stop({ kind: 'drain' })
+    })
+    await Promise.all(this.#attempts)
+    cut.cancel()
+  }
+
+  #tell(mission: Mission): void {
+    for (const listener of this.#listeners) {
+      try {
+        listener(mission)
+      } catch (error) {
+        this.#ports.log('error', 'a listener failed', { mission: mission.id, error })
+      }
+    }
+  }
+
+  #enqueue(mission: Mission): void {
+    const { clock } = this.#ports
+    const notBeforeMs = Date.parse(mission.order.not_before ?? '') || 0
+    const sinceMs = clock.now() - Date.parse(mission.since)
+    // The wall clock may have jumped since: a wait is never longer than it was meant to be.
+    const retryMs = Math.min(mission.retryInMs, mission.retryInMs - sinceMs)
+    const waitMs = Math.max(notBeforeMs - clock.now(), retryMs)
+    if (waitMs > 0) this.#starts.put(mission.id, waitMs)
+    else this.#offer(mission)
+  }
+
+  #offer({ id, status, order }: Mission): void {
+    if (status !== 'queued') return
+    this.#offeredMs.set(id, this.#ports.clock.elapsed())
+    this.#lanes.offer(id, order.category, order.priority)
+  }
+
+  async #start(id: MissionId): Promise<void> {
+    const attempt = this.#attempt(id)
+    this.#attempts.add(attempt)
+    await attempt
+    this.#attempts.delete(attempt)
+  }
+
+  /** Never rejects: a mission that cannot be carried on stands as its last record has it. */
+  async #attempt(id: MissionId): Promise<void> {
+    const { clock, log } = this.#ports
+    const queueWaitMs = clock.elapsed() - (this.#offeredMs.get(id) ?? clock.elapsed())
+    this.#offeredMs.delete(id)
+    let running: Running | undefined
+    try {
+      const claimed = await this.#ledger.claim(id, (mission) =>
+        claimVerdict(mission, queueWaitMs, this.#ports),
+      )
+      running = this.#running.get(id)
+      if (claimed === undefined || running === undefined) return
+      if (this.#cutting) running.stop({ kind: 'drain' })
+      await runAttempt(claimed, running, this.#ledger, this.#ports)
+    } catch (error) {
+      const level = error instanceof StaleAttempt ? 'warn' : 'error'
+      log(level, 'an attempt could not be carried on', { mission: id, error })
+    } finally {
+      if (running !== undefined && this.#running.get(id) === running) this.#running.delete(id)
+      running?.end()
+    }
+  }
+
+  #expire(id: MissionId): void {
+    const days = this.#ports.settings.approval_days
+    const expired = decided('mission.expired', DAEMON, { after_days: days })
+    this.#ledger
+      .change(id, 'expired', ({ status }) => (status === 'awaiting_approval' ? expired : undefined))
+      .catch((error: unknown) => {
+        // A disk that is full today: silence never approves, so looking again later loses nothing.
+        this.#ports.log('warn', 'an approval could not be expired', { mission: id, error })
+        this.#expiries.put(id, EXPIRE_AGAIN_MS)
+      })
+  }
+
+  #approvalMs(mission: Mission): number {
+    const sinceMs = Math.max(0, this.#ports.clock.now() - Date.parse(mission.since))
+    return this.#ports.settings.approval_days * DAY_MS - sinceMs
+  }
+}
+
+const DAY_MS = 86_400_000
+const EXPIRE_AGAIN_MS = 60_000

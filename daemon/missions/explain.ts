@@ -1,0 +1,74 @@
+import type { Explanation } from '../contracts/status.ts'
+import { counterfactualOf } from './decisions.ts'
+import { type Mission, unfinishedStep } from './mission.ts'
+import type { Running } from './running.ts'
+import { becauseOf } from './view.ts'
+
+/** What only the engine knows about a mission right now. */
+export interface Moment {
+  /** Until it expires or may start, whichever it waits for. */
+  readonly waitMs: number | undefined
+  readonly running: Running | undefined
+}
+
+/** Why a mission stands where it stands, since when, what happens next, and what to do. */
+export function explain(mission: Mission, moment: Moment): Explanation {
+  return {
+    state: mission.status,
+    since: mission.since,
+    because: [
+      ...mission.trail,
+      { at: mission.since, seq: mission.trail.at(-1)?.seq ?? 0, type: 'summary', say: becauseOf(mission) },
+    ],
+    ...outlook(mission, moment),
+  }
+}
+
+function outlook(
+  mission: Mission,
+  { waitMs, running }: Moment,
+): Pick<Explanation, 'blocked_on' | 'next' | 'remedy'> {
+  const { id } = mission
+  const inTime = waitMs === undefined ? undefined : `${Math.ceil(waitMs / 1_000)} s`
+  switch (mission.status) {
+    case 'suggestion':
+      return {
+        blocked_on: 'its score',
+        next: null,
+        remedy: `${counterfactualOf(mission.validation)}; or run it with the operator key, \`override\` and a reason`,
+      }
+    case 'awaiting_approval':
+      return {
+        blocked_on: 'an operator',
+        next: inTime === undefined ? null : `it expires in ${inTime}`,
+        remedy: `\`nexus missions approve ${id}\`, or \`nexus missions reject ${id}\``,
+      }
+    case 'queued':
+      return inTime === undefined
+        ? { blocked_on: `a free place in the lane ${mission.order.category}`, next: 'it runs', remedy: null }
+        : { blocked_on: 'its time', next: `it may start in ${inTime}`, remedy: null }
+    case 'running':
+      return { blocked_on: atStep(mission, running), next: 'it ends, or its time does', remedy: null }
+    case 'interrupted':
+      return {
+        blocked_on: 'an operator who knows whether the step did its work',
+        next: null,
+        remedy: 'run it with the operator key and `resume` `retry` or `skip`, or cancel it',
+      }
+    case 'failed':
+    case 'expired':
+      return { blocked_on: null, next: null, remedy: 'correct the cause, then create it again' }
+    case 'completed':
+    case 'cancelled':
+    case 'rejected':
+      return { blocked_on: null, next: null, remedy: null }
+  }
+}
+
+function atStep(mission: Mission, running: Running | undefined): string | null {
+  const step = unfinishedStep(mission)
+  if (step === undefined) return null
+  const progress = running?.progress?.step === step.id ? running.progress : undefined
+  const done = progress === undefined ? '' : `, ${Math.round(progress.fraction * 100)} % done`
+  return `${step.uses} (step ${step.id}${done}${progress?.note === undefined ? '' : `: ${progress.note}`})`
+}

@@ -1,0 +1,187 @@
+import type { Fact } from '../contracts/fact.ts'
+import type { MissionError, MissionStatus } from '../contracts/mission.ts'
+import { moveOf } from '../kit/state-table.ts'
+import type { MissionFacts, MissionFactType } from './facts.ts'
+import {
+  ATTEMPTS_KEPT,
+  born,
+  type Clearance,
+  type Mission,
+  type StepRecord,
+  TRAIL_KEPT,
+  UNTOUCHED,
+} from './mission.ts'
+import { BIRTH, eventOf, MISSION_TABLE, type MissionAct, type MissionEvent } from './mission-table.ts'
+
+/**
+ * What a mission is after a fact: the whole state comes from facts alone.
+ *
+ * A fact that the present status does not understand, or that belongs to another epoch, changes nothing.
+ */
+export function fold(mission: Mission | undefined, fact: Fact): Mission | undefined {
+  if (fact.type === 'mission.created') {
+    if (mission !== undefined) return mission
+    const order = body<'mission.created'>(fact)
+    return born(fact, order, BIRTH[order.validation.decision].to)
+  }
+  if (mission === undefined || !isOfEpoch(mission, fact)) return mission
+  const event = eventOf(fact)
+  if (event === undefined) return mission.status === 'running' ? foldStep(mission, fact) : mission
+  const move = moveOf<MissionStatus, MissionEvent, MissionAct>(MISSION_TABLE, mission.status, event)
+  if (move === undefined) return mission
+  const moved = told(foldMove(mission, fact), fact)
+  return { ...moved, status: move.to, since: fact.ts }
+}
+
+function isOfEpoch(mission: Mission, fact: Fact): boolean {
+  if (fact.ep === undefined) return mission.status !== 'running'
+  return fact.ep === (fact.type === 'mission.claimed' ? mission.epoch + 1 : mission.epoch)
+}
+
+function foldStep(mission: Mission, fact: Fact): Mission {
+  if (fact.type === 'mission.step_started') {
+    const { step, idempotent } = body<'mission.step_started'>(fact)
+    const steps = withStep(mission, step, ({ tries, id, uses }) => ({
+      ...{ id, uses, ...UNTOUCHED },
+      ...{ status: 'running', tries: tries + 1, idempotent, startedAt: fact.ts },
+    }))
+    return told({ ...mission, steps }, fact)
+  }
+  if (fact.type !== 'mission.step_finished') return mission
+  const finished = body<'mission.step_finished'>(fact)
+  const steps = withStep(mission, finished.step, (step) => ({
+    ...step,
+    status: finished.status,
+    durationMs: finished.duration_ms,
+    artifacts: finished.artifacts,
+    ...('output' in finished ? { output: finished.output } : {}),
+    ...(finished.kept === undefined ? {} : { kept: finished.kept }),
+    ...(finished.error === undefined ? {} : { error: finished.error }),
+  }))
+  const openMs = mission.openMs + finished.duration_ms
+  return told({ ...mission, steps, openMs, cpuMs: mission.cpuMs + finished.cpu_ms }, fact)
+}
+
+function foldMove(mission: Mission, fact: Fact): Mission {
+  switch (fact.type as MissionFactType) {
+    case 'mission.approved':
+      return cleared(mission, fact, 'approved', body<'mission.approved'>(fact).digest)
+    case 'mission.overridden':
+      return cleared(mission, fact, 'overridden', body<'mission.overridden'>(fact).digest)
+    case 'mission.rejected':
+      return { ...mission, note: body<'mission.rejected'>(fact).reason ?? null }
+    case 'mission.rejudged': {
+      const { validation } = body<'mission.rejudged'>(fact)
+      return { ...mission, validation, decision: 'BORDERLINE', clearance: null }
+    }
+    case 'mission.claimed':
+      return claimed(mission, fact)
+    case 'mission.attempt_ended': {
+      const { outcome, error, duration_ms, retry_in_ms } = body<'mission.attempt_ended'>(fact)
+      const closed = close(mission, fact, outcome, duration_ms, error)
+      const failedAttempts = mission.failedAttempts + (outcome === 'failed' ? 1 : 0)
+      return { ...closed, retryInMs: retry_in_ms, failedAttempts }
+    }
+    case 'mission.interrupted': {
+      const { step, cause, duration_ms } = body<'mission.interrupted'>(fact)
+      const steps = withStep(mission, step, (record) => ({ ...record, status: 'unknown' }))
+      return { ...close({ ...mission, steps }, fact, 'cut', duration_ms), note: cause }
+    }
+    case 'mission.resumed': {
+      const { mode, step, digest } = body<'mission.resumed'>(fact)
+      const steps = withStep(mission, step, (record) => ({
+        ...record,
+        status: mode === 'skip' ? 'skipped' : 'pending',
+      }))
+      return cleared({ ...mission, steps, note: null }, fact, 'resumed', digest)
+    }
+    case 'mission.cancelled': {
+      const { reason, duration_ms } = body<'mission.cancelled'>(fact)
+      const note = reason ?? null
+      return { ...(fact.ep ? close(mission, fact, 'cancelled', duration_ms ?? 0) : mission), note }
+    }
+    case 'mission.ended': {
+      const outcome = body<'mission.ended'>(fact)
+      const spentMs = outcome.duration_ms - mission.spentMs
+      const closed = close(mission, fact, outcome.status, spentMs, outcome.error)
+      const failedAttempts = mission.failedAttempts + (outcome.success ? 0 : 1)
+      return { ...closed, outcome, failedAttempts }
+    }
+    default:
+      return mission
+  }
+}
+
+function cleared(mission: Mission, fact: Fact, kind: Clearance['kind'], digest: string): Mission {
+  const { by, reason } = body<'mission.approved'>(fact)
+  const clearance = { kind, by, at: fact.ts, digest, ...(reason === undefined ? {} : { reason }) }
+  return { ...mission, clearance, touches: mission.touches + 1, retryInMs: 0 }
+}
+
+function claimed(mission: Mission, fact: Fact): Mission {
+  const epoch = mission.epoch + 1
+  const attempt = { epoch, started_at: fact.ts, ended_at: null, outcome: null }
+  const attempts = [...mission.attempts, attempt].slice(-ATTEMPTS_KEPT)
+  return { ...mission, epoch, attempts, openMs: 0, retryInMs: 0 }
+}
+
+/** Ends the open attempt, and the step it was at. */
+function close(
+  mission: Mission,
+  fact: Fact,
+  outcome: 'completed' | 'failed' | 'cut' | 'cancelled',
+  durationMs: number,
+  error?: MissionError,
+): Mission {
+  const ended = { ended_at: fact.ts, outcome, ...(error === undefined ? {} : { error }) }
+  const attempts = mission.attempts.map((attempt) =>
+    attempt.epoch === mission.epoch ? { ...attempt, ...ended } : attempt,
+  )
+  const steps = mission.steps.map((step) =>
+    step.status === 'running' || step.id === error?.step ? left(step, fact, outcome, error) : step,
+  )
+  return { ...mission, attempts, steps, spentMs: mission.spentMs + durationMs, openMs: 0 }
+}
+
+function left(step: StepRecord, fact: Fact, outcome: string, error: MissionError | undefined): StepRecord {
+  // Only for people to read: the wall clock may have jumped in between.
+  const durationMs = Math.max(0, Date.parse(fact.ts) - Date.parse(step.startedAt ?? fact.ts))
+  if (outcome === 'failed') return { ...step, status: 'failed', durationMs, ...(error ? { error } : {}) }
+  return { ...step, status: outcome === 'cancelled' ? 'unknown' : 'pending' }
+}
+
+function withStep(
+  mission: Mission,
+  id: string,
+  change: (step: StepRecord) => StepRecord,
+): readonly StepRecord[] {
+  return mission.steps.map((step) => (step.id === id ? change(step) : step))
+}
+
+function told(mission: Mission, fact: Fact): Mission {
+  const entry = { at: fact.ts, seq: fact.seq, type: fact.type, say: sentenceOf(fact) }
+  const [first, ...rest] = mission.trail
+  const trail = first === undefined ? [entry] : [first, ...[...rest, entry].slice(1 - TRAIL_KEPT)]
+  return { ...mission, trail, updatedAt: fact.ts }
+}
+
+function sentenceOf({ type, d, ep }: Fact): string {
+  const name = type.slice('mission.'.length).replaceAll('_', ' ')
+  const error = d['error'] as MissionError | undefined
+  const details = [
+    ep === undefined ? undefined : `attempt ${ep}`,
+    d['by'] === undefined ? undefined : `by ${d['by']}`,
+    d['step'] === undefined ? undefined : `step ${d['step']}`,
+    d['outcome'] ?? d['status'] ?? d['mode'],
+    error?.message ?? d['cause'] ?? d['reason'],
+  ]
+  return [name, ...details.filter((detail) => detail !== undefined)].join(', ').slice(0, SAY_LENGTH_MAX)
+}
+
+/** The trail stays in memory; the whole text is in the journal. */
+const SAY_LENGTH_MAX = 200
+
+/** Bodies of `mission.*` facts are written by this room alone. */
+function body<Type extends MissionFactType>(fact: Fact): MissionFacts[Type] {
+  return fact.d as unknown as MissionFacts[Type]
+}

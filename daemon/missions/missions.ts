@@ -1,0 +1,219 @@
+import type { Fact } from '../contracts/fact.ts'
+import { NexusError } from '../contracts/failure.ts'
+import type { Category, MissionId } from '../contracts/ids.ts'
+import type {
+  MissionCreate,
+  MissionDetail,
+  MissionFilter,
+  MissionRun,
+  MissionView,
+  Validation,
+} from '../contracts/mission.ts'
+import type { ArtifactRef } from '../contracts/module.ts'
+import type { Explanation } from '../contracts/status.ts'
+import { withDeadline } from '../kit/deadline.ts'
+import { Admission } from './admit.ts'
+import { approved, askedToRun } from './decisions.ts'
+import { Engine } from './engine.ts'
+import { explain } from './explain.ts'
+import { actorOf, decidedBy } from './facts.ts'
+import { decided, Ledger, wrongState } from './ledger.ts'
+import type { Mission } from './mission.ts'
+import { MissionIds } from './mission-id.ts'
+import type { Authority, MissionPorts } from './port.ts'
+import { MissionStore } from './store.ts'
+import { artifactsOf, detailOf, viewOf } from './view.ts'
+
+/**
+ * Missions from their creation to their end.
+ *
+ * `fold` is told of every fact, in a replay as while running; after the replay `recover` starts the work. What a
+ * method answers is durable.
+ */
+export class Missions {
+  readonly #ports: MissionPorts
+  readonly #store = new MissionStore()
+  readonly #ids: MissionIds
+  readonly #ledger: Ledger
+  readonly #admission: Admission
+  readonly #engine: Engine
+  /** Told when a mission is neither waiting nor running any more. */
+  readonly #waiters = new Map<MissionId, Set<() => void>>()
+
+  constructor(ports: MissionPorts) {
+    this.#ports = ports
+    this.#ids = new MissionIds(ports.clock, ports.chance)
+    this.#ledger = new Ledger(ports.recorder, this.#store, (act, mission) => this.#engine.act(act, mission))
+    this.#engine = new Engine(ports, this.#store, this.#ledger)
+    this.#admission = new Admission(ports, this.#store, this.#ledger, this.#ids)
+  }
+
+  /** Judges a mission and keeps it; SAFE is queued at once. */
+  async create(authority: Authority, body: MissionCreate, idempotencyKey?: string): Promise<CreateAnswer> {
+    const key = idempotencyKey === undefined ? {} : { key: idempotencyKey }
+    const { created, mission } = await this.#admission.admit(authority, body, key)
+    return { created, mission: detailOf(mission), validation: mission.order.validation }
+  }
+
+  /** Lets a mission run, as far as the caller may, and waits for its end; one that has ended is never run again. */
+  async run(authority: Authority, params: Omit<MissionRun, 'operator_key'>): Promise<RunAnswer> {
+    const id = params.mission_id
+    await this.#ledger.change(id, 'run', (mission) => askedToRun(mission, authority, params))
+    await this.#settled(id, params.wait_ms ?? WAIT_MS)
+    const mission = this.#ledger.get(id)
+    // Judged again when it was to be claimed, and no longer SAFE.
+    if (mission.status === 'awaiting_approval') throw new NexusError('APPROVAL_REQUIRED', { mission: id })
+    const ended = mission.status === 'completed' ? 'ok' : 'failed'
+    return { status: isUnderWay(mission) ? 'accepted' : ended, mission_id: id, mission: detailOf(mission) }
+  }
+
+  async approve(authority: Authority, { mission_id, reason }: Decision): Promise<MissionDetail> {
+    return detailOf(
+      await this.#ledger.change(mission_id, 'approved', (mission) => approved(mission, authority, reason)),
+    )
+  }
+
+  async reject(authority: Authority, { mission_id, reason }: Decision): Promise<MissionDetail> {
+    const record = decided('mission.rejected', actorOf(authority), decidedBy(authority, reason))
+    return detailOf(await this.#ledger.change(mission_id, 'rejected', () => record))
+  }
+
+  /** What waits is cancelled at once; what runs is told, then killed, and cancelled when it has ended. */
+  async cancel(authority: Authority, { mission_id, reason }: Decision): Promise<MissionDetail> {
+    const actor = actorOf(authority)
+    const body = decidedBy(authority, reason)
+    let ended: Promise<void> | undefined
+    const record = decided('mission.cancelled', actor, body)
+    const mission = await this.#ledger.change(mission_id, 'cancelled', ({ status }) => {
+      if (status !== 'running') return record
+      ended = this.#engine.stop(mission_id, { kind: 'cancelled', actor, body })
+      return undefined
+    })
+    if (ended === undefined) return detailOf(mission)
+    await ended
+    const after = this.#ledger.get(mission_id)
+    if (after.status !== 'cancelled') throw wrongState(after, 'cancelled')
+    return detailOf(after)
+  }
+
+  get(id: MissionId): MissionDetail {
+    return detailOf(this.#ledger.get(id))
+  }
+
+  /** Newest first; `next` is the `after` of the next page. */
+  list(filter: MissionFilter = {}): ListAnswer {
+    const { missions, next } = this.#store.list(filter)
+    return { missions: missions.map(viewOf), count: missions.length, next }
+  }
+
+  /** A file that a mission left. @throws NexusError `ARTIFACT_UNKNOWN`. */
+  async artifact(id: MissionId, name: string): Promise<{ ref: ArtifactRef; bytes: Uint8Array }> {
+    const ref = artifactsOf(this.#ledger.get(id)).find((known) => known.name === name)
+    const bytes = ref && (await this.#ports.blobs.get(ref.sha256))
+    if (ref === undefined || bytes === undefined) throw new NexusError('ARTIFACT_UNKNOWN', { name })
+    return { ref, bytes }
+  }
+
+  explain(id: MissionId): Explanation {
+    return explain(this.#ledger.get(id), this.#engine.moment(id))
+  }
+
+  /** Takes in one durable fact, of whatever type. */
+  fold(fact: Fact): void {
+    const mission = this.#store.fold(fact)
+    if (mission === undefined) return
+    this.#ids.seen(mission.id)
+    if (isUnderWay(mission)) return
+    for (const wake of this.#waiters.get(mission.id) ?? []) wake()
+  }
+
+  /** Everything that `fold` has built, for a snapshot; plain data. */
+  save(): unknown {
+    return { missions: this.#store.save() }
+  }
+
+  /** What `save` gave, before any fact is folded. */
+  load(saved: unknown): void {
+    this.#store.load((saved as { readonly missions: readonly Mission[] }).missions)
+    if (this.#store.newest !== undefined) this.#ids.seen(this.#store.newest)
+  }
+
+  /** Once, after the replay: ends what a crash left running, and starts the work. */
+  recover(): Promise<void> {
+    return this.#engine.recover()
+  }
+
+  /** Starts nothing more, waits for what runs, and cuts the rest after `deadlineMs`. */
+  drain(deadlineMs: number): Promise<void> {
+    return this.#engine.drain(deadlineMs)
+  }
+
+  /** Told of each mission that has come to an end or to a halt, while running only, not in a replay. */
+  onEnded(listener: (mission: MissionView) => void): void {
+    this.#engine.onEnded((mission) => listener(viewOf(mission)))
+  }
+
+  get pendingApprovals(): number {
+    return this.#store.count('awaiting_approval')
+  }
+
+  counters(): MissionCounters {
+    return { ...this.#engine.counters(), staleRefused: this.#ledger.staleRefused }
+  }
+
+  async #settled(id: MissionId, waitMs: number): Promise<void> {
+    if (!isUnderWay(this.#ledger.get(id)) || waitMs === 0) return
+    const { promise, resolve } = Promise.withResolvers<void>()
+    const waiters = this.#waiters.get(id) ?? new Set()
+    this.#waiters.set(id, waiters.add(resolve))
+    try {
+      await withDeadline(this.#ports.clock, waitMs, promise, () => new Expired())
+    } catch (error) {
+      if (!(error instanceof Expired)) throw error
+    } finally {
+      waiters.delete(resolve)
+      if (waiters.size === 0) this.#waiters.delete(id)
+    }
+  }
+}
+
+export interface CreateAnswer {
+  /** False when the same key had been used with the same body. */
+  readonly created: boolean
+  readonly mission: MissionDetail
+  /** As it was judged at first. */
+  readonly validation: Validation
+}
+
+export interface RunAnswer {
+  readonly status: 'ok' | 'failed' | 'accepted'
+  readonly mission_id: MissionId
+  readonly mission: MissionDetail
+}
+
+export interface ListAnswer {
+  readonly missions: readonly MissionView[]
+  /** In this page. */
+  readonly count: number
+  readonly next: MissionId | null
+}
+
+export interface MissionCounters {
+  readonly depth: Readonly<Record<Category, number>>
+  readonly running: number
+  readonly staleRefused: number
+}
+
+interface Decision {
+  readonly mission_id: MissionId
+  readonly reason?: string
+}
+
+class Expired extends Error {}
+
+function isUnderWay({ status }: Mission): boolean {
+  return status === 'queued' || status === 'running'
+}
+
+/** As long as somebody at a terminal waits without wondering. */
+const WAIT_MS = 10_000

@@ -1,0 +1,147 @@
+import type { Settings } from '../contracts/config.ts'
+import type { Fact, FactDraft } from '../contracts/fact.ts'
+import type { Category, GenerationId, InstanceId, ModuleId } from '../contracts/ids.ts'
+import type { ActionSpecification } from '../contracts/manifest.ts'
+import type { Constraints, PlanStep, Validation } from '../contracts/mission.ts'
+import type { ArtifactRef, MissionContext } from '../contracts/module.ts'
+import type { Principal } from '../contracts/roles.ts'
+import type { Chance } from '../kit/chance.ts'
+import type { Clock } from '../kit/clock.ts'
+
+/** All that missions need from others. */
+export interface MissionPorts {
+  readonly recorder: Recorder
+  readonly calls: ModuleCalls
+  readonly judge: Judge
+  readonly runes: Runes
+  /** Probability, 0..1, that this module succeeds in this category: the best planner is asked. */
+  readonly successEstimate: (moduleId: ModuleId, category: Category) => number
+  readonly blobs: Blobs
+  readonly clock: Clock
+  readonly chance: Chance
+  readonly log: Log
+  readonly settings: Pick<Settings['missions'], 'concurrency' | 'lanes' | 'queue_max' | 'approval_days'>
+}
+
+/**
+ * The journal, as missions use it. Facts come to rest in the order in which they were handed in.
+ *
+ * Both resolve when the facts are durable and every reader, `Missions.fold` first of all, has been told of them; when
+ * they reject, nothing was written.
+ *
+ * @throws NexusError `JOURNAL_FULL` and `JOURNAL_BUSY` pass by themselves; `JOURNAL_UNAVAILABLE` ends the daemon.
+ */
+export interface Recorder {
+  append(draft: FactDraft): Promise<Fact>
+  /** Next to each other in the journal. A power cut may keep the first of them only. */
+  appendAll(drafts: readonly FactDraft[]): Promise<readonly Fact[]>
+}
+
+/** What missions ask of modules. */
+export interface ModuleCalls {
+  /** Undefined when the module or the action is not there. */
+  action(moduleId: ModuleId, action: string): ActionSpecification | undefined
+  module(moduleId: ModuleId): ModuleKnown
+  /** Modules that list the category and have the action `plan`. */
+  planners(category: Category): readonly ModuleId[]
+  /**
+   * Runs one action, with the input checked against its schema.
+   *
+   * When `signal` aborts, or after `timeoutMs`, the action's own signal fires; with `killWhenStuck` its instance is
+   * killed if it takes no notice within the grace.
+   *
+   * @throws NexusError `ACTION_FAILED`, `CALL_CUT`, `CALL_EXPIRED`, `CALL_ABORTED`, `ACTION_INPUT_INVALID`,
+   *   `ACTION_UNKNOWN`, `MODULE_UNKNOWN`, `MODULE_INVALID`, `MODULE_NOT_READY`, `MODULE_BUSY`.
+   */
+  call(order: ActionOrder): Promise<ActionAnswer>
+}
+
+export interface ModuleKnown {
+  readonly known: boolean
+  readonly locked: boolean
+  /** Ready, or about to be: a call would be taken, or wait. */
+  readonly callable: boolean
+  readonly generation?: GenerationId | undefined
+}
+
+export interface ActionOrder {
+  readonly moduleId: ModuleId
+  readonly action: string
+  readonly input: unknown
+  readonly timeoutMs: number
+  readonly signal?: AbortSignal
+  readonly mission?: MissionContext
+  readonly killWhenStuck?: boolean
+  progress?(fraction: number, note: string | undefined): void
+}
+
+export interface ActionAnswer {
+  readonly output: unknown
+  readonly artifacts: readonly ArtifactRef[]
+  readonly instance: InstanceId
+  readonly generation: GenerationId
+  readonly durationMs: number
+  readonly cpuMs: number
+}
+
+/** Who scores. Pure: it looks at what was recorded, and changes nothing. */
+export interface Judge {
+  judge(question: Question): Validation
+  /** What the goal is about: equal for goals that differ in numbers, dates and order only. */
+  readGoal(goal: string): { readonly fingerprint: string; readonly tokens: readonly string[] }
+  /** What plans have in common that one rune could stand for. */
+  planShape(plan: readonly PlanStep[]): string
+}
+
+/** A mission that wants to be judged. */
+export interface Question {
+  readonly goal: string
+  readonly category: Category
+  readonly constraints: Constraints
+  /** In order; empty when nobody could plan it. */
+  readonly plan: readonly { readonly id: string; readonly module_id: ModuleId; readonly action: string }[]
+  /** What is known of each module the plan names. */
+  readonly modules: readonly ModuleStanding[]
+  readonly expected_value?: number
+  /** The rune the plan came from. */
+  readonly rune?: string
+  /** Why there is no plan. */
+  readonly obstacle?: string
+}
+
+export interface ModuleStanding {
+  readonly module_id: ModuleId
+  /** It is there, with the actions that the plan asks for. */
+  readonly known: boolean
+  readonly locked: boolean
+  readonly generation?: GenerationId
+}
+
+export interface Runes {
+  /** The plan learned for goals like this one, if any match is good enough. */
+  best(
+    goal: string,
+    category: Category,
+  ): { readonly rune: string; readonly plan: readonly PlanStep[] } | undefined
+}
+
+/** Files by content hash. `put` resolves when the bytes are durable. */
+export interface Blobs {
+  put(bytes: Uint8Array): Promise<{ readonly sha256: string; readonly bytes: number }>
+  get(sha256: string): Promise<Uint8Array | undefined>
+}
+
+/** Who asks, as the gate found out. A wrong key never comes this far. */
+export interface Authority {
+  readonly principal: Principal
+  /** The request carried the valid operator key. */
+  readonly operatorKey: boolean
+  /** Which one, for the record; never the key itself. */
+  readonly keyId?: string
+}
+
+export type Log = (
+  level: 'debug' | 'info' | 'warn' | 'error',
+  message: string,
+  fields?: Readonly<Record<string, unknown>>,
+) => void

@@ -1,0 +1,56 @@
+import type { Actor } from '../contracts/fact.ts'
+import type { MissionId } from '../contracts/ids.ts'
+import type { MissionFacts } from './facts.ts'
+
+/** An attempt under way: the handle by which others can end it. */
+export class Running {
+  readonly missionId: MissionId
+  readonly epoch: number
+  readonly #controller = new AbortController()
+  readonly #ended = Promise.withResolvers<void>()
+  #halt: Halt | undefined
+  /** What the action said last. */
+  progress:
+    | { readonly step: string; readonly fraction: number; readonly note: string | undefined }
+    | undefined
+
+  constructor(missionId: MissionId, epoch: number) {
+    this.missionId = missionId
+    this.epoch = epoch
+  }
+
+  /** Asks the attempt to end; the first reason counts. */
+  stop(halt: Halt): void {
+    if (this.#halt !== undefined) return
+    this.#halt = halt
+    this.#controller.abort(new Error(SAY[halt.kind]))
+  }
+
+  get halt(): Halt | undefined {
+    return this.#halt
+  }
+
+  get signal(): AbortSignal {
+    return this.#controller.signal
+  }
+
+  /** Resolves when the attempt has written its last record, or can write none. */
+  get ended(): Promise<void> {
+    return this.#ended.promise
+  }
+
+  end(): void {
+    this.#ended.resolve()
+  }
+}
+
+export type Halt =
+  | { readonly kind: 'cancelled'; readonly actor: Actor; readonly body: MissionFacts['mission.cancelled'] }
+  | { readonly kind: 'max_time' }
+  | { readonly kind: 'drain' }
+
+const SAY = {
+  cancelled: 'the mission was cancelled',
+  max_time: 'the mission used up its time',
+  drain: 'the daemon is stopping',
+} as const
