@@ -42,6 +42,11 @@ export function moduleOf({ d }: Fact): string | undefined {
   return typeof d['module_id'] === 'string' ? d['module_id'] : undefined
 }
 
+/** Whether a module went down by itself and unwell: an exit with code 0 may be the end of its work. */
+export function isCrash({ type, d }: Fact): boolean {
+  return type === 'module.hung' || (type === 'module.crashed' && d['exit_code'] !== 0)
+}
+
 /** A field of a body when it is text. */
 export function textOf(d: Fact['d'], name: string): string | undefined {
   const value = d[name]

@@ -24,7 +24,8 @@ export function missionOmen(outcome: MissionOutcome, moduleId: ModuleId | null):
 
 /** Names the crash or hang that a fact about a module tells. */
 export function crashOmen({ type, d }: Fact, moduleId: ModuleId): OmenSubject {
-  const errorClass = textOf(d, 'how') ?? textOf(d, 'code') ?? ''
+  // Numbers leave the message, but an exit code is what tells one crash from another.
+  const errorClass = ['how', 'exit_code', 'signal'].flatMap((name) => d[name] ?? []).join(' ')
   const why = [errorClass, normalised(textOf(d, 'reason') ?? ''), '']
   return subject(type === 'module.hung' ? 'hung' : 'crashed', moduleId, moduleId, why)
 }

@@ -1,7 +1,7 @@
 import type { Fact } from '../contracts/fact.ts'
 import type { Category, ModuleId } from '../contracts/ids.ts'
 import { CALM, type Cusum, levelAt, nextLevel, stepCusum, succeeded, usualRate } from './cusum.ts'
-import { moduleOf, outcomeOf, textOf } from './facts.ts'
+import { isCrash, moduleOf, outcomeOf, textOf } from './facts.ts'
 import { rounded } from './numbers.ts'
 import { crashOmen, missionOmen, type OmenKind, type OmenSubject } from './omen-keys.ts'
 import { harder, type OmenLevel } from './omen-levels.ts'
@@ -53,7 +53,7 @@ export class Omens {
     this.uptime.fold(fact)
     this.#steps.fold(fact)
     if (fact.type === 'mission.ended') this.#mission(fact)
-    if (fact.type === 'module.crashed' || fact.type === 'module.hung') this.#crash(fact)
+    if (isCrash(fact)) this.#crash(fact)
     if (fact.type === 'omen.changed') this.#announced(fact)
     if (fact.type === 'command.intended' || fact.type === 'command.done') this.#unlock(fact)
     this.#steps.forget(fact)

@@ -1,6 +1,6 @@
 import type { Fact } from '../contracts/fact.ts'
 import type { ModuleId } from '../contracts/ids.ts'
-import { moduleOf } from './facts.ts'
+import { isCrash, moduleOf } from './facts.ts'
 import { HALF_LIFE_MS, weightAt } from './sums.ts'
 
 /** How long a module ran and how often it crashed, both fading. */
@@ -31,7 +31,7 @@ export class Uptime {
     if (moduleId !== undefined) {
       if (STARTS.has(fact.type)) begin(this.#life(moduleId), atMs)
       if (ENDS.has(fact.type)) end(this.#life(moduleId), atMs)
-      if (CRASHES.has(fact.type)) crash(this.#life(moduleId), atMs, fact)
+      if (isCrash(fact)) crash(this.#life(moduleId), atMs, fact)
     }
     this.#lastFactMs = Math.max(this.#lastFactMs, atMs)
   }
@@ -100,7 +100,6 @@ interface SavedUptime {
 
 const STARTS = new Set(['module.started', 'module.reloaded', 'module.rolled_back'])
 const ENDS = new Set(['module.stopped', 'module.start_failed', 'module.crashloop', 'module.removed'])
-const CRASHES = new Set(['module.crashed', 'module.hung'])
 
 function begin(life: Life, atMs: number): void {
   bringUp(life, atMs)
