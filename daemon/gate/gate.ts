@@ -1,4 +1,3 @@
-import assert from 'node:assert/strict'
 import { COMMANDS, type CommandName } from '../contracts/command.ts'
 import type { Actor, Fact } from '../contracts/fact.ts'
 import { NexusError } from '../contracts/failure.ts'
@@ -13,6 +12,7 @@ import type { Permission, Principal } from '../contracts/roles.ts'
 import type { Clock } from '../kit/clock.ts'
 import { didYouMean } from '../kit/nearest.ts'
 import { type Checker, checker, sentenceOf } from '../kit/schema.ts'
+import { holds, permit } from '../security/permit.ts'
 import { OpenIntents, summariseParams, summariseResult } from './intents.ts'
 import type {
   Authority,
@@ -22,7 +22,6 @@ import type {
   MissionOperation,
   MissionWish,
   Passage,
-  Permit,
   Recorder,
 } from './port.ts'
 import { RefusalBook } from './refusals.ts'
@@ -30,7 +29,6 @@ import { RefusalBook } from './refusals.ts'
 export interface GateParts {
   readonly clock: Clock
   readonly recorder: Recorder
-  readonly permit: Permit
   readonly handlers: CommandHandlers
   readonly missions: MissionDesk
   /** Told of everything that came to the gate; must not throw. */
@@ -60,7 +58,10 @@ const MISSION_RULES = {
   approve: { check: checker<object>(ApproveSchema), permissions: ['mission.decide'] },
   reject: { check: checker<object>(CancelSchema), permissions: ['mission.decide'] },
   cancel: { check: checker<object>(CancelSchema), permissions: ['mission.cancel', 'mission.decide'] },
-} as const satisfies Record<MissionOperation, { check: Checker<object>; permissions: readonly Permission[] }>
+} as const satisfies Record<
+  MissionOperation,
+  { check: Checker<object>; permissions: readonly [Permission, ...Permission[]] }
+>
 
 /**
  * The one way in for every change: checks the shape, asks for permission, records, then calls.
@@ -125,7 +126,7 @@ export class Gate implements GateDoor {
     const answer = await this.#orRefuse(label, label, principal, startedMs, () => {
       const { check, permissions } = MISSION_RULES[operation]
       const { operator_key: _, ...wish } = checked(check, body) as Record<string, unknown>
-      this.#permitEither(principal, permissions)
+      permitEither(principal, permissions)
       const authority = { principal, operatorKey: principal.kind === 'key' }
       return this.#ask(operation, wish, authority, idempotencyKey)
     })
@@ -135,7 +136,7 @@ export class Gate implements GateDoor {
 
   async allow(principal: Principal, permission: Permission, what: string): Promise<void> {
     try {
-      this.#parts.permit(principal, permission)
+      permit(principal, permission)
     } catch (cause) {
       await this.#refuse(what, actorOf(principal), cause)
       throw cause
@@ -159,7 +160,7 @@ export class Gate implements GateDoor {
     }
     const rule: CommandRule = COMMANDS[known]
     const accepted = checked(COMMAND_CHECKS[known], params)
-    this.#parts.permit(principal, rule.permission)
+    permit(principal, rule.permission)
     const handler = (this.#parts.handlers as Readonly<Record<string, Handler>>)[known]
     if (rule.later === true || handler === undefined) {
       throw new NexusError('NOT_AVAILABLE', { what: `the command ${name}` })
@@ -205,15 +206,6 @@ export class Gate implements GateDoor {
     return { replayed: false, answer: await desk[operation](wish as MissionWish, authority) }
   }
 
-  #permitEither(principal: Principal, permissions: readonly Permission[]): void {
-    const [first, ...others] = permissions
-    assert(first !== undefined, 'every mission operation needs a permission')
-    for (const permission of others) {
-      if (holds(this.#parts.permit, principal, permission)) return
-    }
-    this.#parts.permit(principal, first)
-  }
-
   async #orRefuse<T>(
     what: string,
     label: string,
@@ -255,13 +247,8 @@ function checked(check: Checker<object>, given: unknown): object {
   throw new NexusError('BAD_REQUEST', { detail: sentenceOf(verdict.issues) }, { issues: verdict.issues })
 }
 
-function holds(permit: Permit, principal: Principal, permission: Permission): boolean {
-  try {
-    permit(principal, permission)
-    return true
-  } catch {
-    return false
-  }
+function permitEither(principal: Principal, permissions: readonly [Permission, ...Permission[]]): void {
+  if (!permissions.some((permission) => holds(principal, permission))) permit(principal, permissions[0])
 }
 
 function actorOf(principal: Principal): Actor {

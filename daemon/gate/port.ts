@@ -10,9 +10,6 @@ export interface Recorder {
   append(draft: FactDraft): Promise<Fact>
 }
 
-/** Throws `PERMISSION_DENIED` when the principal lacks the permission. */
-export type Permit = (principal: Principal, permission: Permission) => void
-
 type LaterCommand = {
   [Name in CommandName]: (typeof COMMANDS)[Name] extends { readonly later: true } ? Name : never
 }[CommandName]

@@ -82,7 +82,7 @@ function redactedPaths(): string[] {
 }
 
 const COLOURS = { debug: 'gray', info: 'cyan', warn: 'yellow', error: 'red' } as const
-const HIDDEN = new Set(['level', 'time', 'msg', 'pid', 'version', 'err'])
+const HIDDEN = new Set(['pid', 'service', 'version'])
 
 function prettyLine(line: string): string {
   const { level, time, msg, err, ...rest } = JSON.parse(line) as Record<string, unknown> & { level: LogLevel }

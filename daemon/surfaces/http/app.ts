@@ -3,10 +3,11 @@ import { NexusError } from '../../contracts/failure.ts'
 import type { Chance } from '../../kit/chance.ts'
 import type { Clock } from '../../kit/clock.ts'
 import { checker, sentenceOf } from '../../kit/schema.ts'
-import { Callers, routeOf } from './callers.ts'
+import type { Log } from '../../telemetry/log.ts'
+import { Callers, type Door, routeOf } from './callers.ts'
 import { guard } from './guard.ts'
 import { addOpenApi } from './openapi.ts'
-import type { Daemon, Door } from './port.ts'
+import type { Daemon } from './port.ts'
 import { commandFailureOf, failureOf, problemOf } from './problems.ts'
 import { RouteBook } from './route-book.ts'
 import { COMMAND_PREFIX, commandRoutes } from './routes/commands.ts'
@@ -19,6 +20,8 @@ import { decodeUtf8, findBentJson } from './strict-json.ts'
 
 /** A goal, a plan of a hundred steps and 32 KiB of input fit many times over. */
 const BODY_BYTES_MAX = 262_144
+/** The longest name of a file. */
+const PARAMETER_CHARS_MAX = 255
 const LOOPBACK_NAMES = ['127.0.0.1', 'localhost', '[::1]']
 
 export interface AppOptions {
@@ -28,7 +31,8 @@ export interface AppOptions {
   readonly host?: string
   /** Which door a request came through; TCP unless said. */
   readonly doorOf?: (request: FastifyRequest) => Door
-  /** Told of every answer, for log and metrics; must not throw. */
+  readonly log?: Pick<Log, 'write'>
+  /** Told of every answer, for metrics; must not throw. */
   readonly answered?: (answer: Answer) => void
 }
 
@@ -58,10 +62,11 @@ export async function createApp(daemon: Daemon, options: AppOptions): Promise<Ap
     bodyLimit: BODY_BYTES_MAX,
     // Our doors are shut by then; what still comes over an open connection deserves its answer.
     return503OnClosing: false,
+    routerOptions: { maxParamLength: PARAMETER_CHARS_MAX },
     genReqId: () => `r-${prefix}-${(++count).toString(36)}`,
     frameworkErrors: (cause, request, reply) => refuse(cause, request, reply),
   })
-  const doorOf = options.doorOf ?? (() => 'http' as const)
+  const doorOf = options.doorOf ?? (() => 'tcp' as const)
   const hosts = new Set([...LOOPBACK_NAMES, ...hostNames(options.host)])
   const streams = new Streams(options.clock)
   const callers = new Callers(daemon, doorOf)
@@ -99,20 +104,22 @@ export async function createApp(daemon: Daemon, options: AppOptions): Promise<Ap
   app.addHook('onRequest', async (request, reply) => {
     startedMs.set(request, options.clock.elapsed())
     reply.headers({ ...HEADERS, 'x-request-id': request.id })
-    const overTcp = doorOf(request) === 'http'
+    const overTcp = doorOf(request) === 'tcp'
     const error = guard(request.raw, request.query as object, { hosts, overTcp, routed: !request.is404 })
     if (error !== undefined) throw error
   })
   app.addHook('onResponse', async (request, reply) => {
     const error = errors.get(request)
-    options.answered?.({
+    const answer = {
       method: request.method,
       route: routeOf(request),
       status: reply.statusCode,
       durationMs: options.clock.elapsed() - (startedMs.get(request) ?? options.clock.elapsed()),
       requestId: request.id,
       ...(error !== undefined && { error }),
-    })
+    }
+    options.answered?.(answer)
+    if (options.log !== undefined) logAnswer(options.log, answer)
   })
 
   const book = new RouteBook(app)
@@ -134,6 +141,20 @@ export async function createApp(daemon: Daemon, options: AppOptions): Promise<Ap
   streamRoutes(app, daemon, callers, streams)
   await app.ready()
   return { fastify: app, endStreams: () => streams.end() }
+}
+
+/** Reads are too many to be news; the path is never written, for a client chose it. */
+function logAnswer(
+  log: Pick<Log, 'write'>,
+  { method, route, status, durationMs, requestId, error }: Answer,
+): void {
+  const level = status >= 500 ? 'error' : method === 'GET' || method === 'HEAD' ? 'debug' : 'info'
+  log.write(level, `${method} ${route} ${status}`, {
+    request_id: requestId,
+    duration_ms: Math.round(durationMs),
+    ...(error !== undefined && { code: error.code }),
+    ...(error?.code === 'INTERNAL' && { err: error.cause }),
+  })
 }
 
 /** On every answer, refusals included. */

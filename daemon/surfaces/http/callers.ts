@@ -1,6 +1,11 @@
 import type { FastifyRequest } from 'fastify'
 import type { Permission, Principal } from '../../contracts/roles.ts'
-import type { Credentials, Daemon, Door } from './port.ts'
+import type { Credentials } from '../../security/authenticate.ts'
+import { isLoopback } from '../../security/loopback.ts'
+import type { Daemon } from './port.ts'
+
+/** Which door a request came through. */
+export type Door = 'tcp' | 'socket'
 
 /** Finds out who asks, and whether they may. */
 export class Callers {
@@ -35,16 +40,25 @@ export function routeOf(request: FastifyRequest): string {
   return request.routeOptions.url ?? 'none'
 }
 
-function credentialsOf(request: FastifyRequest, surface: Door): Credentials {
-  const bearer = /^Bearer +([^\s]+) *$/i.exec(request.headers.authorization ?? '')?.[1]
+function credentialsOf(request: FastifyRequest, door: Door): Credentials {
   const header = request.headers['x-operator-key']
   const bodyKey = (request.body as { operator_key?: unknown } | null | undefined)?.operator_key
   return {
-    surface,
-    ...(bearer !== undefined && { bearer }),
-    // Another scheme is wrong, not absent.
-    ...(bearer === undefined && request.headers.authorization !== undefined && { bearer: '' }),
+    surface: door === 'socket' ? door : tcpFrom(request.raw.socket.remoteAddress ?? ''),
     ...(typeof header === 'string' && { operatorKeyHeader: header }),
+    ...authorizationOf(request.headers.authorization),
     ...(typeof bodyKey === 'string' && { bodyKey }),
   }
+}
+
+/** An operator key may come as a bearer; its first letters say what it is. Another scheme is wrong, not absent. */
+function authorizationOf(header: string | undefined): Partial<Credentials> {
+  if (header === undefined) return {}
+  const bearer = /^Bearer +(\S+) *$/i.exec(header)?.[1] ?? ''
+  return bearer.startsWith('nxk_') ? { operatorKeyHeader: bearer } : { bearer }
+}
+
+/** Listening on `::`, Node shows IPv4 callers in IPv6's clothes. */
+function tcpFrom(address: string): Credentials['surface'] {
+  return isLoopback(address.replace(/^::ffff:/, '')) ? 'tcp-loopback' : 'tcp'
 }

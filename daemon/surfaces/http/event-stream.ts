@@ -23,8 +23,9 @@ export async function streamFacts(
   let live = false
 
   const send = (fact: Fact): void => {
-    lastSeq = fact.seq
-    if (wanted(fact) && stream.write(eventOf(fact)) === 'full') stream.end(laggedEvent(fact.seq - 1))
+    if (fact.seq <= lastSeq) return
+    if (wanted(fact) && stream.write(eventOf(fact)) === 'full') stream.end(laggedEvent(lastSeq))
+    else lastSeq = fact.seq
   }
   const unsubscribe = facts.subscribe((fact) => {
     if (live) return send(fact)
@@ -33,16 +34,20 @@ export async function streamFacts(
   })
   stream.onClose(unsubscribe)
 
-  while (!live && !stream.closed) {
+  while (!stream.closed) {
     const page = await facts.read(lastSeq, PAGE_FACTS)
-    for (const fact of page) send(fact)
-    await stream.drained()
-    const waiting = ahead.filter((fact) => fact.seq > lastSeq)
-    const seamless = waiting[0] === undefined ? facts.head() <= lastSeq : waiting[0].seq === lastSeq + 1
-    if (!seamless) continue
-    ahead.length = 0
-    for (const fact of waiting) send(fact)
+    for (const fact of page) {
+      send(fact)
+      if (!(await stream.drained())) return stream.end(laggedEvent(lastSeq))
+    }
+    // From here to `live` nothing waits, so nothing can come between.
+    const next = ahead.find((fact) => fact.seq > lastSeq)
+    const seamless = next === undefined ? facts.head() <= lastSeq : next.seq === lastSeq + 1
+    if (!seamless && page.length > 0) continue
+    if (!seamless) return stream.end(laggedEvent(lastSeq))
     live = true
+    for (const fact of ahead.splice(0)) send(fact)
+    return
   }
 }
 

@@ -2,6 +2,7 @@ import { chmodSync } from 'node:fs'
 import type { Socket } from 'node:net'
 import type { Chance } from '../../kit/chance.ts'
 import type { Clock } from '../../kit/clock.ts'
+import type { Log } from '../../telemetry/log.ts'
 import { Door as Listener } from '../door.ts'
 import { type Answer, createApp } from './app.ts'
 import type { Daemon } from './port.ts'
@@ -15,6 +16,7 @@ export interface HttpOptions {
   readonly port: number
   /** Of the Unix socket; the caller holds the lock on the data folder it lies in. */
   readonly socketPath: string
+  readonly log?: Pick<Log, 'write'>
   readonly answered?: (answer: Answer) => void
 }
 
@@ -35,7 +37,7 @@ export async function openHttp(daemon: Daemon, options: HttpOptions): Promise<Ht
   const unixSockets = new WeakSet<Socket>()
   const app = await createApp(daemon, {
     ...options,
-    doorOf: (request) => (unixSockets.has(request.raw.socket) ? 'socket' : 'http'),
+    doorOf: (request) => (unixSockets.has(request.raw.socket) ? 'socket' : 'tcp'),
   })
   const tcp = new Listener(app.fastify.routing, options.clock)
   const unix = new Listener((request, response) => {

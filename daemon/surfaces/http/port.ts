@@ -9,17 +9,7 @@ import type {
   Readiness,
 } from '../../contracts/status.ts'
 import type { GateDoor } from '../../gate/port.ts'
-
-/** What came with a request to prove who asks. */
-export interface Credentials {
-  readonly bearer?: string
-  readonly operatorKeyHeader?: string
-  readonly bodyKey?: string
-  readonly surface: Door
-}
-
-/** Which door a request came through: TCP, or the Unix socket. */
-export type Door = 'http' | 'socket'
+import type { Credentials } from '../../security/authenticate.ts'
 
 /** The whole daemon as HTTP shows it; composed above, faked in tests. */
 export interface Daemon {

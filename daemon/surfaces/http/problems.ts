@@ -51,7 +51,7 @@ export function failureOf(cause: unknown, facts: { requestId: string; bodyBytesM
 export function problemOf(error: NexusError, asked: Asked): Refused {
   return {
     status: error.status,
-    headers: { 'content-type': 'application/problem+json; charset=utf-8', ...retryAfter(error) },
+    headers: { 'content-type': 'application/problem+json; charset=utf-8', ...hintsOf(error) },
     body: {
       type: `/problems/${error.code}`,
       title: titleOf(error.code),
@@ -70,7 +70,7 @@ export function problemOf(error: NexusError, asked: Asked): Refused {
 export function commandFailureOf(error: NexusError, asked: Asked): Refused {
   return {
     status: error.status,
-    headers: { 'content-type': 'application/json; charset=utf-8', ...retryAfter(error) },
+    headers: { 'content-type': 'application/json; charset=utf-8', ...hintsOf(error) },
     body: {
       success: false,
       error: error.message,
@@ -95,9 +95,12 @@ function titleOf(code: string): string {
   return words.charAt(0).toUpperCase() + words.slice(1)
 }
 
-function retryAfter(error: NexusError): Record<string, string> {
+function hintsOf(error: NexusError): Record<string, string> {
   const seconds = error.retryAfterSeconds
-  return seconds === undefined ? {} : { 'retry-after': String(seconds) }
+  return {
+    ...(seconds !== undefined && { 'retry-after': String(seconds) }),
+    ...(error.status === 401 && { 'www-authenticate': 'Bearer realm="nexus"' }),
+  }
 }
 
 function errorsOf(error: NexusError): object {

@@ -1,6 +1,6 @@
 import type { FastifyReply } from 'fastify'
 import { NexusError } from '../../contracts/failure.ts'
-import type { Clock } from '../../kit/clock.ts'
+import type { Clock, Timer } from '../../kit/clock.ts'
 
 /** Each may hold a mebibyte: together they stay below a quarter of a gibibyte. */
 const STREAMS_MAX = 200
@@ -8,6 +8,8 @@ const STREAMS_MAX = 200
 const UNREAD_BYTES_MAX = 1_048_576
 /** Proxies and probes take a minute of silence for death. */
 const HEARTBEAT_MS = 15_000
+/** How long a client that catches up may read nothing. */
+const UNREAD_MS_MAX = 30_000
 /** How long the last words may wait for a client that does not read. */
 const FAREWELL_MS = 2_000
 
@@ -42,7 +44,9 @@ export class Streams {
 export class OpenStream {
   readonly #raw: FastifyReply['raw']
   readonly #clock: Clock
-  readonly #undoings: (() => void)[] = []
+  readonly #undoings = new Set<() => void>()
+  #heart: Timer | undefined
+  #ending = false
   #closed = false
 
   constructor(
@@ -63,52 +67,62 @@ export class OpenStream {
     if (heartbeat !== undefined) this.#beat(heartbeat)
   }
 
+  /** Takes nothing any more. */
   get closed(): boolean {
-    return this.#closed
+    return this.#closed || this.#ending
   }
 
   /** `full`: the client reads too slowly and this piece was not sent; the caller says farewell. */
   write(piece: string): 'sent' | 'full' | 'closed' {
-    if (this.#closed) return 'closed'
+    if (this.closed) return 'closed'
     if (this.#raw.writableLength > UNREAD_BYTES_MAX) return 'full'
     this.#raw.write(piece)
     return 'sent'
   }
 
-  /** Resolves when what was written has gone, or the client has. */
-  async drained(): Promise<void> {
-    if (this.#closed || !this.#raw.writableNeedDrain) return
-    await new Promise<void>((resolve) => {
-      this.#raw.once('drain', resolve)
-      this.onClose(resolve)
+  /** Resolves when what was written has gone, or the client has; false when it did not read for too long. */
+  async drained(): Promise<boolean> {
+    if (this.closed || !this.#raw.writableNeedDrain) return true
+    return new Promise((resolve) => {
+      const finish = (read: boolean): void => {
+        timer.cancel()
+        this.#raw.off('drain', onDrain)
+        this.#undoings.delete(onDrain)
+        resolve(read)
+      }
+      const onDrain = (): void => finish(true)
+      const timer = this.#clock.after(UNREAD_MS_MAX, () => finish(false))
+      this.#raw.on('drain', onDrain)
+      this.onClose(onDrain)
     })
   }
 
   /** Registers an undoing; runs it at once when the stream is over already. */
   onClose(undo: () => void): void {
     if (this.#closed) undo()
-    else this.#undoings.push(undo)
+    else this.#undoings.add(undo)
   }
 
   /** Sends the last words and ends; a client that does not read them is cut. */
   end(lastWords = ''): void {
-    if (this.#closed) return
+    if (this.closed) return
+    this.#ending = true
     const cut = this.#clock.after(FAREWELL_MS, () => this.#raw.destroy())
     this.onClose(() => cut.cancel())
     this.#raw.end(lastWords)
   }
 
   #beat(heartbeat: string): void {
-    const timer = this.#clock.after(HEARTBEAT_MS, () => {
+    this.#heart = this.#clock.after(HEARTBEAT_MS, () => {
       if (this.write(heartbeat) === 'sent') this.#beat(heartbeat)
-      else this.end()
     })
-    this.onClose(() => timer.cancel())
   }
 
   #close(): void {
     if (this.#closed) return
     this.#closed = true
-    for (const undo of this.#undoings.splice(0)) undo()
+    this.#heart?.cancel()
+    for (const undo of this.#undoings) undo()
+    this.#undoings.clear()
   }
 }

@@ -9,6 +9,7 @@ import type { Daemon } from '../port.ts'
 import type { Streams } from '../streams.ts'
 
 const LOG_LINES_DEFAULT = 100
+const NDJSON = 'application/x-ndjson; charset=utf-8'
 
 /** Answers that go on: facts as they become durable, log lines as they are written. */
 export function streamRoutes(app: FastifyInstance, daemon: Daemon, callers: Callers, streams: Streams): void {
@@ -17,7 +18,13 @@ export function streamRoutes(app: FastifyInstance, daemon: Daemon, callers: Call
     const wanted = wantedOf(request)
     const after = afterOf(request) ?? daemon.facts.head()
     const stream = streams.open(reply, { 'content-type': 'text/event-stream; charset=utf-8' }, ':\n\n')
-    await streamFacts(stream, daemon.facts, after, wanted)
+    try {
+      await streamFacts(stream, daemon.facts, after, wanted)
+    } catch (cause) {
+      // The headers are gone, so no status can tell: the client comes back by itself and finds out then.
+      stream.end()
+      throw cause
+    }
   })
 
   app.get('/v1/logs/:group/:name', { ...describe.logs, exposeHeadRoute: false }, async (request, reply) => {
@@ -25,14 +32,22 @@ export function streamRoutes(app: FastifyInstance, daemon: Daemon, callers: Call
     const { group, name } = request.params as { group: string; name: string }
     const moduleId = daemon.moduleStatus(`${group}/${name}`).module_id
     const { follow, limit = LOG_LINES_DEFAULT } = request.query as { follow?: string; limit?: number }
-    const stream = streams.open(reply, { 'content-type': 'application/x-ndjson; charset=utf-8' })
-    const send = (line: object): void => {
-      if (stream.write(`${JSON.stringify(line)}\n`) === 'full') stream.end()
+    const recent = daemon.logs.recent(moduleId, limit)
+    if (follow !== '1' && follow !== 'true') {
+      return reply.header('content-type', NDJSON).send(recent.map(lineOf).join(''))
     }
-    for (const line of daemon.logs.recent(moduleId, limit)) send(line)
-    if (follow === '1' || follow === 'true') stream.onClose(daemon.logs.subscribe(moduleId, send))
-    else stream.end()
+    const stream = streams.open(reply, { 'content-type': NDJSON })
+    const send = (line: object): void => {
+      if (stream.write(lineOf(line)) === 'full') stream.end()
+    }
+    for (const line of recent) send(line)
+    stream.onClose(daemon.logs.subscribe(moduleId, send))
+    return reply
   })
+}
+
+function lineOf(line: object): string {
+  return `${JSON.stringify(line)}\n`
 }
 
 /** `types=mission.created,module.*`; nothing named is everything. */
