@@ -43,6 +43,7 @@ function candidates(segments: readonly Segment[], seq: number): Segment[] {
 /** Undefined when the record is not in this file. */
 async function readFrom(file: DiskFile, segment: Segment, order: ReadOrder): Promise<Fact[] | undefined> {
   const { afterSeq, lastSeq, limit } = order
+  const first = readPrefix(await file.read(0, PREFIX_BYTES_MAX))?.seq ?? 1
   const at = await seek(file, segment.sizeBytes, afterSeq)
   const facts: Fact[] = []
   let link: Link | undefined
@@ -65,7 +66,7 @@ async function readFrom(file: DiskFile, segment: Segment, order: ReadOrder): Pro
       return false
     }
     const seq = afterSeq + facts.length + 1
-    if (!verdict.ok) throw damagedAt(segment.name, lineAt, seq, segment.first ?? seq, verdict.reason)
+    if (!verdict.ok) throw damagedAt(segment.name, lineAt, seq, first, verdict.reason)
     facts.push(verdict.fact)
     link = verdict.fact
     sizeBytes += line.length

@@ -357,7 +357,7 @@ t.test('segments', async (t) => {
     const disk = emptyDisk()
     const { journal, facts } = await openOn(disk, { segmentBytesMax: 400_000 })
     for (let n = 0; n < 40; n += 1) {
-      await journal.appendAll(Array.from({ length: 25 }, (_, i) => draft(n * 25 + i, (n * i) % 3_000)))
+      await journal.appendAll(Array.from({ length: 25 }, (_, i) => draft(n * 25 + i, (n * i * 37) % 3_000)))
     }
     const readAll = async (afterSeq: number, limit: number): Promise<Fact[]> => {
       const all: Fact[] = []
