@@ -59,7 +59,7 @@ export function failedCall(error: unknown, name: CallName): NexusError {
   if (error instanceof RpcBroken) {
     const cut = error.how === 'closed'
     if (cut) return new NexusError('CALL_CUT', facts, { cause: error })
-    return new NexusError('ACTION_FAILED', { ...facts, reason: SENTENCES[error.how] }, { cause: error })
+    return new NexusError('ACTION_FAILED', { ...facts, reason: brokenSentence(error) }, { cause: error })
   }
   if (!(error instanceof RpcFailure)) throw error
   const { stack, config_error } = thrownOf(error)
@@ -75,6 +75,11 @@ export function failedCall(error: unknown, name: CallName): NexusError {
     { ...facts, reason: error.message, stack, config_error },
     { cause: error },
   )
+}
+
+/** Why a request got no answer, for people. */
+export function brokenSentence(error: RpcBroken): string {
+  return SENTENCES[error.how]
 }
 
 /** Name and stack of what the module threw, as far as the answer tells. */
@@ -117,9 +122,10 @@ function gaveUp(
 }
 
 const SENTENCES = {
+  closed: 'the instance ended',
   full: 'the host does not read what it is sent',
   window: 'too many calls are waiting for its answer',
-  'too large': 'the input has more than a megabyte',
+  'too large': 'what was to be sent has more than a megabyte',
   expired: 'no answer came in time',
 } as const
 

@@ -35,7 +35,7 @@ export class HostProcess {
   readonly #ledger: HostLedger
   readonly #clock: Clock
   #owner: HostOwner | undefined
-  #lastLines: string[] = []
+  #report: string[] = []
   #hello: (hello: RunnerHello) => void = () => {}
   #alive = true
 
@@ -87,12 +87,20 @@ export class HostProcess {
   /** How it ended, with the last it wrote: for a process that ended before it could say why. */
   explain({ exitCode, signal }: Ending): string {
     const how = signal === null ? `exited with code ${exitCode}` : `was ended by ${signal}`
-    return [`the host ${how}`, ...this.#lastLines].join('\n')
+    return [`the host ${how}`, ...this.#report].join('\n')
+  }
+
+  /** The last it wrote to stderr: what Node says of an error that ends the process. */
+  get report(): string {
+    return this.#report.join('\n')
   }
 
   #tell(line: OutputLine): void {
-    if (this.#owner === undefined) this.#lastLines = [...this.#lastLines, line.message].slice(-LAST_LINES_MAX)
-    else this.#owner.output(line)
+    if (line.stream === 'stderr') {
+      this.#report.push(line.message)
+      if (this.#report.length > REPORT_LINES_MAX) this.#report.shift()
+    }
+    this.#owner?.output(line)
   }
 
   #audience(): RpcAudience {
@@ -122,7 +130,7 @@ export class HostProcess {
       child.once('error', (error) => {
         // Also emitted for a signal that could not be sent; only one that never ran has no pid.
         if (this.pid !== undefined) return
-        this.#lastLines.push(error.message)
+        this.#report.push(error.message)
         resolve({ exitCode: null, signal: null })
       })
     })
@@ -170,6 +178,7 @@ const LIMITS = {
 } as const
 
 const SPARE_LINES_MAX = 50
-const LAST_LINES_MAX = 20
+/** A syntax error with its place and a stack. */
+const REPORT_LINES_MAX = 40
 const CLOSED_WAIT_MS = 1_000
 const DRAIN_MS = 200

@@ -1,15 +1,14 @@
-import { accessSync, constants, mkdirSync, realpathSync } from 'node:fs'
-import { delimiter, join } from 'node:path'
-import { NexusError } from '../contracts/failure.ts'
+import { mkdirSync } from 'node:fs'
 import type { Clock } from '../kit/clock.ts'
 import { withDeadline } from '../kit/deadline.ts'
-import { type HostLedger, HostProcess } from './host-process.ts'
+import type { HostProcess } from './host-process.ts'
 import { ProcessInstance } from './instance.ts'
-import { type Launch, type Machine, planLaunch, type WallProfile } from './isolation.ts'
+import { DEFAULT_PROFILE, type Launch, type Machine, planLaunch } from './isolation.ts'
 import { killLeftovers, openLedger } from './leftovers.ts'
+import { BOOT_MS_MAX, exploreMachine } from './machine.ts'
 import type { HostPool, Instance, SpawnOrder, SpawnProfile } from './port.ts'
-import { findRunner } from './runner-files.ts'
 import { Spares } from './spares.ts'
+import { startFailure } from './start-failure.ts'
 import { PulseWatch } from './watch.ts'
 
 export interface HostPoolOptions {
@@ -36,8 +35,10 @@ export async function createHostPool(options: HostPoolOptions): Promise<HostPool
   const killed = await killLeftovers(runDir, clock)
   if (killed.length > 0) options.leftovers?.(killed)
   const ledger = openLedger(runDir)
-  const machine = await exploreMachine(options, ledger)
-  return new ProcessPool(machine, clock, ledger, options.spares)
+  mkdirSync(options.generationsDir, { recursive: true, mode: 0o700 })
+  const { machine, first } = await exploreMachine({ ...options, ledger })
+  const spares = new Spares(clock, ledger, planLaunch(machine, DEFAULT_PROFILE), options.spares, first)
+  return new ProcessPool(machine, clock, spares)
 }
 
 class ProcessPool implements HostPool {
@@ -47,11 +48,11 @@ class ProcessPool implements HostPool {
   readonly #watch: PulseWatch
   readonly #spares: Spares
 
-  constructor(machine: Machine, clock: Clock, ledger: HostLedger, spares: number) {
+  constructor(machine: Machine, clock: Clock, spares: Spares) {
     this.#machine = machine
     this.#clock = clock
     this.#watch = new PulseWatch(clock)
-    this.#spares = new Spares(clock, ledger, planLaunch(machine, DEFAULT_PROFILE), spares)
+    this.#spares = spares
     this.isolation = machine.walled ? 'node-permission' : 'none'
   }
 
@@ -74,82 +75,12 @@ class ProcessPool implements HostPool {
   }
 
   async #greet(host: HostProcess, order: SpawnOrder): Promise<void> {
-    const failure = (phase: string, reason: string): NexusError =>
-      new NexusError('MODULE_START_FAILED', { module: order.moduleId, phase, reason })
     try {
       await withDeadline(this.#clock, BOOT_MS_MAX, host.hello, () => new Error('the host did not say hello'))
     } catch (error) {
       host.signal('SIGKILL')
       await host.ended
-      throw failure('spawn', (error as Error).message)
+      throw startFailure(order.moduleId, 'spawn', (error as Error).message)
     }
   }
 }
-
-/** What most modules need: nothing. Its hosts are the ones kept waiting. */
-const DEFAULT_PROFILE: WallProfile = {
-  permissions: {
-    fs_read: [],
-    fs_write: [],
-    net: false,
-    child_process: false,
-    env: [],
-    commands: [],
-    secrets: [],
-  },
-  limits: { memory_mb: 256 },
-  dataDir: '',
-  roots: [],
-  records: {
-    missions: '',
-    journal: '',
-    segments: '',
-    telemetry: '',
-    runtime_metrics: '',
-    generations: '',
-    artifacts: '',
-    quarantine: '',
-  },
-}
-
-/** The wall is believed when a host has been seen behind it, not when a flag was accepted. */
-async function exploreMachine(options: HostPoolOptions, ledger: HostLedger): Promise<Machine> {
-  const { clock, generationsDir, env } = options
-  mkdirSync(generationsDir, { recursive: true, mode: 0o700 })
-  const machine: Machine = {
-    node: process.execPath,
-    setpriv: findProgram('setpriv', env['PATH'] ?? ''),
-    walled: true,
-    runner: findRunner(),
-    generationsDir: realpathSync(generationsDir),
-    env,
-  }
-  const probe = new HostProcess(planLaunch(machine, DEFAULT_PROFILE), clock, ledger)
-  const walled = await withDeadline(clock, BOOT_MS_MAX, probe.hello, () => new Error('no hello')).then(
-    (hello) => hello.walled === true,
-    () => false,
-  )
-  probe.signal('SIGKILL')
-  await probe.ended
-  return { ...machine, walled }
-}
-
-function findProgram(name: string, path: string): string | undefined {
-  return path
-    .split(delimiter)
-    .filter((folder) => folder.startsWith('/'))
-    .map((folder) => join(folder, name))
-    .find(isExecutable)
-}
-
-function isExecutable(file: string): boolean {
-  try {
-    accessSync(file, constants.X_OK)
-    return true
-  } catch {
-    return false
-  }
-}
-
-/** A boot takes 50 ms on an idle machine; one that swaps or starts fifty modules at once takes longer. */
-const BOOT_MS_MAX = 20_000

@@ -1,28 +1,15 @@
 import { NexusError } from '../contracts/failure.ts'
 import type { ConfigChange, ConfigureAnswer, HealthAnswer } from '../contracts/module.ts'
-import {
-  type HeartbeatParams,
-  type InitializeAnswer,
-  type InitializeParams,
-  RPC_CODES,
-} from '../contracts/wire.ts'
+import { type InitializeAnswer, type InitializeParams, RPC_CODES } from '../contracts/wire.ts'
 import type { Clock } from '../kit/clock.ts'
 import { askModule, awaitCall, failedCall, thrownOf } from './calls.ts'
-import {
-  readArtifact,
-  readCommand,
-  readHealth,
-  readHeartbeat,
-  readInitializeAnswer,
-  readLog,
-  readMetrics,
-  readNotReady,
-  readProgress,
-} from './heard.ts'
+import { Ears } from './ears.ts'
+import { readHealth, readInitializeAnswer } from './heard.ts'
 import { heartbeatEveryMs, type PulseLimits } from './heartbeat.ts'
 import type { HostProcess } from './host-process.ts'
 import type { CallAnswer, CallOrder, Departure, Instance, InstanceStats, SpawnOrder } from './port.ts'
 import { RpcBroken, RpcFailure } from './rpc.ts'
+import { explainStart, startFailure } from './start-failure.ts'
 import type { Patient, PulseWatch } from './watch.ts'
 
 /** A generation that runs in a host process of its own. */
@@ -32,31 +19,46 @@ export class ProcessInstance implements Instance, Patient {
   readonly #host: HostProcess
   readonly #order: SpawnOrder
   readonly #clock: Clock
-  readonly #watch: PulseWatch
   readonly #bornMs: number
   readonly #calls = new Map<number, CallOrder>()
-  readonly #stats = { heartbeat: undefined as HeartbeatParams | undefined, calls: 0, inFlight: 0 }
+  readonly #stats: { -readonly [Key in keyof InstanceStats]: InstanceStats[Key] } = {
+    heartbeat: undefined,
+    calls: 0,
+    inFlight: 0,
+  }
   #answer: InitializeAnswer = { actions: [], has: { health: false, configure: false, snapshot: false } }
   /** Why it goes, when the daemon wants it gone; the first reason counts. */
   #because: Departure | undefined
   #halting: Promise<void> | undefined
-  #stack = ''
+  #lastWords: string | undefined
 
   private constructor(host: HostProcess, order: SpawnOrder, clock: Clock, watch: PulseWatch) {
     this.#host = host
     this.#order = order
     this.#clock = clock
-    this.#watch = watch
     this.#bornMs = clock.elapsed()
     this.limits = {
       suspectMs: order.limits.heartbeat_suspect_ms,
       killMs: order.limits.heartbeat_kill_ms,
     }
     this.gone = host.ended.then((ending) => this.#because ?? { how: 'exited', ...ending })
+    const ears = new Ears({
+      order,
+      calls: this.#calls,
+      log: (line) => host.log(line),
+      beat: (heartbeat) => {
+        this.#stats.heartbeat = heartbeat
+        watch.heard(this)
+      },
+      lastWords: (stack) => {
+        this.#lastWords = stack
+      },
+      violation: (reason) => this.#violate(reason),
+    })
     host.adopt(
       {
-        request: (method, params) => this.#serve(method, params),
-        notice: (method, params, bytes) => this.#hear(method, params, bytes),
+        request: (method, params) => ears.request(method, params),
+        notice: (method, params, bytes) => ears.notice(method, params, bytes),
         violation: (reason) => this.#violate(reason),
         output: (line) => order.listener.log(line),
       },
@@ -76,17 +78,7 @@ export class ProcessInstance implements Instance, Patient {
     watch: PulseWatch,
   ): Promise<ProcessInstance> {
     const instance = new ProcessInstance(host, order, clock, watch)
-    try {
-      const answer = readInitializeAnswer(
-        await host.peer.request('initialize', initial(order), order.timeouts.start_ms),
-      )
-      if (answer === undefined) throw instance.#startFailure('import', 'the host gave no proper answer')
-      instance.#answer = answer
-    } catch (error) {
-      host.signal('SIGKILL')
-      const departure = await instance.gone
-      throw error instanceof NexusError ? error : instance.#translate(error, 'import', departure)
-    }
+    await instance.#import()
     const discharge = watch.admit(instance)
     void instance.gone.then(discharge)
     return instance
@@ -118,12 +110,14 @@ export class ProcessInstance implements Instance, Patient {
 
   /** Import and start share the one deadline of the manifest. */
   async start(): Promise<void> {
-    const leftMs = Math.max(1, this.#order.timeouts.start_ms - (this.#clock.elapsed() - this.#bornMs))
+    const order = this.#order
+    const leftMs = Math.max(1, order.timeouts.start_ms - (this.#clock.elapsed() - this.#bornMs))
     try {
       await this.#host.peer.request('start', {}, leftMs)
     } catch (error) {
       const departure = error instanceof RpcBroken && error.how === 'closed' ? await this.gone : undefined
-      throw this.#translate(error, 'start', departure)
+      const { report } = this.#host
+      throw explainStart({ order, phase: 'start', error, departure, lastWords: this.#lastWords, report })
     }
   }
 
@@ -154,7 +148,8 @@ export class ProcessInstance implements Instance, Patient {
   async health(timeoutMs: number): Promise<HealthAnswer> {
     const answer = readHealth(await this.#ask('health', {}, timeoutMs))
     if (answer !== undefined) return answer
-    throw failedCall(new RpcFailure(RPC_CODES.threw, 'health answered no status'), this.#name('health'))
+    const failure = new RpcFailure(RPC_CODES.threw, 'it answered no status')
+    throw failedCall(failure, { module: this.#order.moduleId, action: 'health' })
   }
 
   async configure(change: ConfigChange, timeoutMs: number): Promise<ConfigureAnswer> {
@@ -171,8 +166,7 @@ export class ProcessInstance implements Instance, Patient {
   }
 
   kill(because: string): void {
-    this.#because ??= { how: 'killed', because }
-    this.#host.signal('SIGKILL')
+    this.#end({ how: 'killed', because })
   }
 
   suspect(missingMs: number): void {
@@ -184,19 +178,31 @@ export class ProcessInstance implements Instance, Patient {
   }
 
   hung(missingMs: number): void {
-    this.#because ??= { how: 'hung', missingMs }
-    this.#host.signal('SIGKILL')
+    this.#end({ how: 'hung', missingMs })
+  }
+
+  async #import(): Promise<void> {
+    const order = this.#order
+    try {
+      const said = await this.#host.peer.request('initialize', initial(order), order.timeouts.start_ms)
+      const answer = readInitializeAnswer(said)
+      if (answer === undefined) throw startFailure(order.moduleId, 'import', 'the host gave no proper answer')
+      this.#answer = answer
+    } catch (error) {
+      // A host whose module cannot be loaded ends by itself, after a report that says where the fault is.
+      const reports = error instanceof RpcFailure && error.code === RPC_CODES.unloadable
+      if (!reports || !(await this.#goneWithin(PATIENCE_MS))) this.#host.signal('SIGKILL')
+      const departure = await this.gone
+      if (error instanceof NexusError) throw error
+      const { report } = this.#host
+      throw explainStart({ order, phase: 'import', error, departure, lastWords: this.#lastWords, report })
+    }
   }
 
   /** Ask, wait, TERM, wait, KILL, and still wait for the exit. */
   async #halt(stopMs: number): Promise<void> {
     if (this.#host.alive) this.#because ??= { how: 'halted' }
-    const stopped = await this.#host.peer.request('stop', {}, stopMs).then(
-      () => true,
-      // It threw, is silent or gone: the ladder goes on all the same, and what it threw is in its log.
-      (error: unknown) => this.#lament(error),
-    )
-    if (stopped) {
+    if (await this.#stop(stopMs)) {
       this.#host.peer.end()
       if (await this.#goneWithin(PATIENCE_MS)) return
     }
@@ -206,11 +212,17 @@ export class ProcessInstance implements Instance, Patient {
     await this.gone
   }
 
-  #lament(error: unknown): boolean {
-    if (!(error instanceof RpcFailure)) return false
-    const { stack } = thrownOf(error)
-    this.#order.listener.log({ level: 'error', message: `stop threw: ${error.message}`, fields: { stack } })
-    return true
+  /** @returns Whether the module is done with stopping, be it that its `stop` threw. */
+  async #stop(stopMs: number): Promise<boolean> {
+    try {
+      await this.#host.peer.request('stop', {}, stopMs)
+      return true
+    } catch (error) {
+      if (!(error instanceof RpcFailure)) return false
+      const { stack } = thrownOf(error)
+      this.#host.log({ level: 'error', message: `stop threw: ${error.message}`, fields: { stack } })
+      return true
+    }
   }
 
   async #goneWithin(waitMs: number): Promise<boolean> {
@@ -231,112 +243,15 @@ export class ProcessInstance implements Instance, Patient {
     return await askModule(this.#host.peer, method, params, timeoutMs, this.#order.moduleId)
   }
 
-  #name(action: string): { module: string; action: string } {
-    return { module: this.#order.moduleId, action }
-  }
-
-  #hear(method: string, params: unknown, bytes: number): void {
-    const { listener } = this.#order
-    switch (method) {
-      case 'heartbeat':
-        return this.#take(method, readHeartbeat(params), (heartbeat) => {
-          this.#stats.heartbeat = heartbeat
-          this.#watch.heard(this)
-        })
-      case 'log':
-        return this.#take(method, readLog(params), (line) => {
-          if (bytes > LOG_BYTES_MAX)
-            return this.#host.log({ ...line, message: line.message.slice(0, 1_000), fields: {} })
-          const { stack, uncaught } = (line.fields ?? {}) as { stack?: unknown; uncaught?: unknown }
-          if (uncaught === true) this.#stack = String(stack)
-          this.#host.log(line)
-        })
-      case 'metrics':
-        return this.#take(method, readMetrics(params), (metrics) => listener.metrics(metrics))
-      case 'notready':
-        return this.#take(method, readNotReady(params), (said) =>
-          listener.notReady(said.reason, said.retry_in_ms),
-        )
-      case 'ready':
-        return listener.ready()
-      case 'progress':
-        return this.#take(method, readProgress(params), (said) => {
-          // One for a call that has ended crossed its answer on the way.
-          this.#calls.get(said.id)?.progress?.(said.fraction, said.note)
-        })
-      default:
-        // A newer program may say more than this daemon knows.
-        return
-    }
-  }
-
-  #take<Params>(method: string, params: Params | undefined, use: (params: Params) => void): void {
-    if (params === undefined) this.#violate(`${method} of a wrong shape`)
-    else use(params)
-  }
-
-  async #serve(method: string, params: unknown): Promise<unknown> {
-    try {
-      if (method === 'command') return await this.#command(params)
-      if (method === 'artifact') return await this.#artifact(params)
-    } catch (error) {
-      if (!(error instanceof NexusError)) throw error
-      throw new RpcFailure(RPC_CODES.refused, error.message, { code: error.code, remedy: error.remedy })
-    }
-    throw new RpcFailure(-32601, `no method ${method}`)
-  }
-
-  async #command(params: unknown): Promise<unknown> {
-    const asked = readCommand(params)
-    if (asked === undefined) throw new RpcFailure(-32602, 'command of a wrong shape')
-    const { moduleId, permissions, listener } = this.#order
-    if (!permissions.commands.includes(asked.name)) {
-      const permission = `permissions.commands ${asked.name}`
-      throw new NexusError('PERMISSION_DENIED', { principal: `module:${moduleId}`, permission })
-    }
-    return await listener.command(asked.name, asked.params)
-  }
-
-  async #artifact(params: unknown): Promise<unknown> {
-    const artifact = readArtifact(params)
-    if (artifact === undefined) throw new RpcFailure(-32602, 'artifact of a wrong shape, or too large')
-    const call = this.#calls.get(artifact.call)
-    if (call === undefined) throw new RpcFailure(-32602, 'the call that this artifact belongs to has ended')
-    return await call.artifact(artifact.name, artifact.media_type, artifact.bytes)
-  }
-
   #violate(reason: string): void {
-    const failure = new NexusError('HOST_PROTOCOL', { module: this.#order.moduleId, reason })
-    if (this.#because === undefined) this.#order.listener.log({ level: 'error', message: failure.message })
-    this.kill(failure.message)
+    const { message } = new NexusError('HOST_PROTOCOL', { module: this.#order.moduleId, reason })
+    if (this.#because === undefined) this.#host.log({ level: 'error', message })
+    this.kill(message)
   }
 
-  #translate(error: unknown, phase: 'import' | 'start', departure: Departure | undefined): NexusError {
-    if (error instanceof RpcFailure) {
-      const { stack, config_error } = thrownOf(error)
-      const unloadable = error.code === RPC_CODES.unloadable ? 1 : 0
-      return this.#startFailure(phase, error.message, { stack, config_error, unloadable }, error)
-    }
-    if (!(error instanceof RpcBroken)) throw error
-    if (error.how === 'expired') {
-      const reason = `${phase} took longer than ${this.#order.timeouts.start_ms} ms`
-      return this.#startFailure('deadline', reason, {}, error)
-    }
-    const facts = departure?.how === 'exited' ? { exit_code: departure.exitCode ?? -1 } : {}
-    return this.#startFailure(
-      phase,
-      `its process ended: ${sentence(departure)}`,
-      { stack: this.#stack, ...facts },
-      error,
-    )
-  }
-
-  #startFailure(phase: string, reason: string, facts: object = {}, cause?: Error): NexusError {
-    return new NexusError(
-      'MODULE_START_FAILED',
-      { module: this.#order.moduleId, phase, reason, ...facts },
-      { cause },
-    )
+  #end(because: Departure): void {
+    if (this.#host.alive) this.#because ??= because
+    this.#host.signal('SIGKILL')
   }
 }
 
@@ -357,20 +272,5 @@ function initial(order: SpawnOrder): InitializeParams {
   }
 }
 
-function sentence(departure: Departure | undefined): string {
-  switch (departure?.how) {
-    case 'exited':
-      return departure.signal === null ? `exit code ${departure.exitCode}` : `signal ${departure.signal}`
-    case 'hung':
-      return `no heartbeat for ${departure.missingMs} ms`
-    case 'killed':
-      return departure.because
-    default:
-      return 'it was halted'
-  }
-}
-
 /** Between TERM and KILL, and after an orderly stop. */
 const PATIENCE_MS = 500
-/** The runner cuts shorter; this is for programs that do not. */
-const LOG_BYTES_MAX = 65_536

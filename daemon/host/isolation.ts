@@ -43,6 +43,32 @@ export type WallProfile = Pick<SpawnProfile, 'permissions' | 'dataDir' | 'roots'
   readonly limits: Pick<SpawnProfile['limits'], 'memory_mb'>
 }
 
+/** What most modules need: nothing. Its hosts are the ones kept waiting. */
+export const DEFAULT_PROFILE: WallProfile = {
+  permissions: {
+    fs_read: [],
+    fs_write: [],
+    net: false,
+    child_process: false,
+    env: [],
+    commands: [],
+    secrets: [],
+  },
+  limits: { memory_mb: 256 },
+  dataDir: '',
+  roots: [],
+  records: {
+    missions: '',
+    journal: '',
+    segments: '',
+    telemetry: '',
+    runtime_metrics: '',
+    generations: '',
+    artifacts: '',
+    quarantine: '',
+  },
+}
+
 function nodeFlags(profile: WallProfile): string[] {
   return [
     // Modules written in TypeScript are welcome; 22.22 would say at each start that this is experimental.

@@ -2,6 +2,7 @@ import type { Duplex } from 'node:stream'
 import { LINE_BYTES_MAX } from '../contracts/wire.ts'
 import type { Clock } from '../kit/clock.ts'
 import { LineSplitter } from './lines.ts'
+import { parseMessage, type RpcId, type RpcMessage } from './rpc-message.ts'
 
 /** What one end of the pipe does with what the other end says. */
 export interface RpcAudience {
@@ -14,8 +15,6 @@ export interface RpcAudience {
   /** Called once: the other end closed the pipe, or the pipe broke. */
   closed(): void
 }
-
-export type RpcId = number | string
 
 export interface RpcLimits {
   /** Requests of ours that may wait for an answer. */
@@ -171,14 +170,22 @@ export class RpcPeer {
 
   #hear(chunk: Buffer): void {
     if (this.#state !== 'open') return
-    const lines = this.#lines.push(chunk)
+    const fault = this.#take(this.#lines.push(chunk))
+    if (fault === undefined) return
+    this.#state = 'deaf'
+    this.#audience.violation(fault)
+  }
+
+  /** @returns What is wrong with what was heard, if anything; nothing after it is taken. */
+  #take(lines: readonly string[]): string | undefined {
     if (this.#floods(lines.length))
-      return this.#violate(`more than ${this.#limits.messagesPerSecondMax} messages in a second`)
+      return `more than ${this.#limits.messagesPerSecondMax} messages in a second`
     for (const line of lines) {
-      this.#read(line)
-      if (this.#state !== 'open') return
+      const fault = this.#read(line)
+      // What was just read may have led to the end of this pipe.
+      if (fault !== undefined || this.#state !== 'open') return fault
     }
-    if (this.#lines.stopped) this.#violate(`a line of more than ${LINE_BYTES_MAX} bytes`)
+    return this.#lines.stopped ? `a line of more than ${LINE_BYTES_MAX} bytes` : undefined
   }
 
   #floods(messages: number): boolean {
@@ -191,18 +198,18 @@ export class RpcPeer {
     return this.#windowMessages > this.#limits.messagesPerSecondMax
   }
 
-  #read(line: string): void {
-    const message = parse(line)
-    if (message === undefined)
-      return this.#violate(`a line that is no JSON-RPC 2.0 message: ${excerpt(line)}`)
-    const { method, id } = message
-    if (method === undefined) return this.#settle(message)
-    if (id !== undefined) return this.#serve(method, message.params, id)
-    if (method === '$/cancel') return this.#abort(message.params)
-    this.#audience.notice(method, message.params, line.length)
+  #read(line: string): string | undefined {
+    const message = parseMessage(line)
+    if (message === undefined) return `a line that is no JSON-RPC 2.0 message: ${excerpt(line)}`
+    const { method, params, id } = message
+    if (method === undefined) this.#settle(message)
+    else if (id !== undefined) return this.#serve(method, params, id)
+    else if (method === '$/cancel') this.#abort(params)
+    else this.#audience.notice(method, params, line.length)
+    return undefined
   }
 
-  #settle(message: Message): void {
+  #settle(message: RpcMessage): void {
     const waiting = this.#waiting.get(message.id as number)
     if (waiting === undefined) {
       this.#strays += 1
@@ -214,10 +221,9 @@ export class RpcPeer {
     else waiting.reject(new RpcFailure(error.code, error.message, error.data))
   }
 
-  #serve(method: string, params: unknown, id: RpcId): void {
-    if (this.#asked.has(id)) return this.#violate(`the id ${excerpt(String(id))} twice at the same time`)
-    if (this.#asked.size >= this.#limits.askedMax)
-      return this.#violate(`more than ${this.#limits.askedMax} open requests`)
+  #serve(method: string, params: unknown, id: RpcId): string | undefined {
+    if (this.#asked.has(id)) return `the id ${excerpt(String(id))} twice at the same time`
+    if (this.#asked.size >= this.#limits.askedMax) return `more than ${this.#limits.askedMax} open requests`
     const controller = new AbortController()
     this.#asked.set(id, controller)
     this.#audience
@@ -225,6 +231,7 @@ export class RpcPeer {
       .then((result) => this.#answer(id, { result: result === undefined ? null : result }))
       .catch((error: unknown) => this.#answer(id, { error: failureOf(error) }))
       .finally(() => this.#asked.delete(id))
+    return undefined
   }
 
   #answer(id: RpcId, outcome: object): void {
@@ -240,43 +247,6 @@ export class RpcPeer {
     const { id, reason } = (params ?? {}) as { id?: unknown; reason?: unknown }
     if (typeof id === 'number' || typeof id === 'string') this.#asked.get(id)?.abort(reason)
   }
-
-  #violate(reason: string): void {
-    if (this.#state !== 'open') return
-    this.#state = 'deaf'
-    this.#audience.violation(reason)
-  }
-}
-
-interface Message {
-  readonly id?: RpcId
-  readonly method?: string
-  readonly params?: unknown
-  readonly result?: unknown
-  readonly error?: { readonly code: number; readonly message: string; readonly data?: unknown }
-}
-
-function parse(line: string): Message | undefined {
-  let value: unknown
-  try {
-    value = JSON.parse(line)
-  } catch {
-    return undefined
-  }
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) return undefined
-  const { jsonrpc, id, method, params, error } = value as Record<string, unknown>
-  if (jsonrpc !== '2.0') return undefined
-  if (id !== undefined && typeof id !== 'string' && !Number.isSafeInteger(id)) return undefined
-  if (method !== undefined) {
-    return typeof method === 'string' && (params === undefined || typeof params === 'object')
-      ? value
-      : undefined
-  }
-  if (typeof id !== 'number') return undefined
-  if (error === undefined) return 'result' in value ? value : undefined
-  if (typeof error !== 'object' || error === null) return undefined
-  const { code, message } = error as Record<string, unknown>
-  return Number.isSafeInteger(code) && typeof message === 'string' ? value : undefined
 }
 
 function failureOf(error: unknown): { code: number; message: string; data?: unknown } {

@@ -23,12 +23,17 @@ const RUNNER_ENTRY = 'host/runner'
 const RUNNER_PARTS = [
   RUNNER_ENTRY,
   'contracts/wire',
+  'host/child/asking',
+  'host/child/context',
   'host/child/instruments',
+  'host/child/load',
+  'host/child/progress',
   'host/child/pulse',
   'host/child/resident',
   'host/child/say',
   'host/child/thrown',
   'host/lines',
   'host/rpc',
+  'host/rpc-message',
   'kit/clock',
 ]

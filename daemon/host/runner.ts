@@ -1,10 +1,12 @@
 import { Socket } from 'node:net'
 import type { ActionParams, HelloParams, InitializeParams } from '../contracts/wire.ts'
 import { systemClock } from '../kit/clock.ts'
+import { ASKED_MAX } from './child/asking.ts'
 import { beat } from './child/pulse.ts'
 import { Resident } from './child/resident.ts'
 import { describe } from './child/thrown.ts'
-import { RpcFailure, type RpcId, RpcPeer } from './rpc.ts'
+import { RpcFailure, RpcPeer } from './rpc.ts'
+import type { RpcId } from './rpc-message.ts'
 
 /*
  * The program that runs in a host process. It says hello, waits until it is told which module to be, and is that
@@ -23,8 +25,7 @@ const peer = new RpcPeer(
   pipe,
   systemClock,
   {
-    // Beyond these a module gets an error to handle, before the daemon would see a violation.
-    outstandingMax: 16,
+    outstandingMax: ASKED_MAX,
     askedMax: Number.POSITIVE_INFINITY,
     messagesPerSecondMax: Number.POSITIVE_INFINITY,
     bufferedBytesMax: 16 * 1_048_576,

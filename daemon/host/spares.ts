@@ -17,12 +17,14 @@ export class Spares {
   #deaths = 0
   #closed = false
 
-  /** `wanted` hosts of the standard launch are kept waiting. */
-  constructor(clock: Clock, ledger: HostLedger, standard: Launch, wanted: number) {
+  /** `wanted` hosts of the standard launch are kept waiting; `first` is one that is up already. */
+  constructor(clock: Clock, ledger: HostLedger, standard: Launch, wanted: number, first?: HostProcess) {
     this.#clock = clock
     this.#ledger = ledger
     this.#standard = standard
     this.#wanted = wanted
+    if (first !== undefined) this.#keep(standard, first)
+    if (wanted === 0) first?.signal('SIGKILL')
     this.#fill()
   }
 
@@ -63,7 +65,11 @@ export class Spares {
   }
 
   #boot(launch: Launch): void {
-    const spare = { launch, host: new HostProcess(launch, this.#clock, this.#ledger) }
+    this.#keep(launch, new HostProcess(launch, this.#clock, this.#ledger))
+  }
+
+  #keep(launch: Launch, host: HostProcess): void {
+    const spare = { launch, host }
     this.#waiting.push(spare)
     spare.host.hello.then(
       () => {

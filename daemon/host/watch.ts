@@ -73,16 +73,18 @@ export class PulseWatch {
     const verdict = judgePulse(missingMs, chart.suspected, patient.limits)
     switch (verdict) {
       case 'well':
-        return
+        break
       case 'suspect':
         chart.suspected = true
-        return patient.suspect(Math.round(missingMs))
+        patient.suspect(Math.round(missingMs))
+        break
       case 'recovered':
         chart.suspected = false
-        return patient.recovered()
+        patient.recovered()
+        break
       case 'hung':
         this.#charts.delete(patient)
-        return patient.hung(Math.round(missingMs))
+        patient.hung(Math.round(missingMs))
     }
   }
 

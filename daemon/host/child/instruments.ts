@@ -1,31 +1,50 @@
 import type { ModuleMetrics } from '../../contracts/module.ts'
 import type { MetricsParams } from '../../contracts/wire.ts'
-import type { Clock } from '../../kit/clock.ts'
+import type { Clock, Timer } from '../../kit/clock.ts'
 
 type Kind = MetricsParams['samples'][number]['kind']
 
 /** `ctx.metrics`: remembers what changed and says it once a second, so counting costs a module nothing. */
-export function createInstruments(clock: Clock, say: (params: MetricsParams) => void): ModuleMetrics {
-  const dirty = new Map<string, { kind: Kind; name: string; help: string; values: number[] }>()
+export class Instruments implements ModuleMetrics {
+  readonly #clock: Clock
+  readonly #say: (params: MetricsParams) => void
+  readonly #dirty = new Map<string, { kind: Kind; name: string; help: string; values: number[] }>()
+  #due: Timer | undefined
 
-  const flush = (): void => {
-    say({ samples: [...dirty.values()] })
-    dirty.clear()
+  constructor(clock: Clock, say: (params: MetricsParams) => void) {
+    this.#clock = clock
+    this.#say = say
   }
-  const note = (kind: Kind, name: string, help: string, value: number): void => {
+
+  counter(name: string, help: string): { inc(by?: number): void } {
+    return { inc: (by = 1) => this.#note('counter', name, help, by) }
+  }
+
+  gauge(name: string, help: string): { set(value: number): void } {
+    return { set: (value) => this.#note('gauge', name, help, value) }
+  }
+
+  histogram(name: string, help: string): { observe(value: number): void } {
+    return { observe: (value) => this.#note('histogram', name, help, value) }
+  }
+
+  /** Says now what has changed. */
+  flush(): void {
+    this.#due?.cancel()
+    this.#due = undefined
+    if (this.#dirty.size > 0) this.#say({ samples: [...this.#dirty.values()] })
+    this.#dirty.clear()
+  }
+
+  #note(kind: Kind, name: string, help: string, value: number): void {
     if (!Number.isFinite(value)) return
-    if (dirty.size === 0) clock.after(EVERY_MS, flush)
-    const sample = dirty.get(name)
+    this.#due ??= this.#clock.after(EVERY_MS, () => this.flush())
+    const sample = this.#dirty.get(name)
     if (sample === undefined) {
-      if (dirty.size < NAMES_MAX) dirty.set(name, { kind, name, help, values: [value] })
+      if (this.#dirty.size < NAMES_MAX) this.#dirty.set(name, { kind, name, help, values: [value] })
     } else if (kind === 'counter') sample.values[0] = (sample.values[0] ?? 0) + value
     else if (kind === 'gauge') sample.values[0] = value
     else if (sample.values.length < OBSERVATIONS_MAX) sample.values.push(value)
-  }
-  return {
-    counter: (name, help) => ({ inc: (by = 1) => note('counter', name, help, by) }),
-    gauge: (name, help) => ({ set: (value) => note('gauge', name, help, value) }),
-    histogram: (name, help) => ({ observe: (value) => note('histogram', name, help, value) }),
   }
 }
 

@@ -1,4 +1,3 @@
-import { pathToFileURL } from 'node:url'
 import type { ActionContext, ArtifactRef, ModuleContext, NexusModule } from '../../contracts/module.ts'
 import {
   type ActionParams,
@@ -8,32 +7,46 @@ import {
   RPC_CODES,
 } from '../../contracts/wire.ts'
 import type { Clock } from '../../kit/clock.ts'
-import { RpcFailure, type RpcId, type RpcPeer } from '../rpc.ts'
-import { createInstruments } from './instruments.ts'
-import { createLog } from './say.ts'
+import { RpcFailure, type RpcPeer } from '../rpc.ts'
+import type { RpcId } from '../rpc-message.ts'
+import { Asking } from './asking.ts'
+import { createContext } from './context.ts'
+import { Instruments } from './instruments.ts'
+import { importModule } from './load.ts'
+import { createProgress } from './progress.ts'
 import { thrownFailure } from './thrown.ts'
 
 /** The module that lives in this process, between its import and its stop. */
 export class Resident {
   readonly #peer: RpcPeer
+  readonly #clock: Clock
   readonly #module: NexusModule
+  readonly #asking: Asking
+  readonly #instruments: Instruments
   readonly #context: ModuleContext
-  readonly #life: AbortController
+  readonly #life = new AbortController()
   readonly #works = new Set<AbortController>()
   #started = false
 
-  private constructor(peer: RpcPeer, module: NexusModule, context: ModuleContext, life: AbortController) {
+  constructor(peer: RpcPeer, clock: Clock, order: InitializeParams, module: NexusModule) {
     this.#peer = peer
+    this.#clock = clock
     this.#module = module
-    this.#context = context
-    this.#life = life
+    this.#asking = new Asking(peer)
+    this.#instruments = new Instruments(clock, (samples) => peer.notify('metrics', samples))
+    this.#context = createContext({
+      peer,
+      clock,
+      order,
+      asking: this.#asking,
+      metrics: this.#instruments,
+      signal: this.#life.signal,
+    })
   }
 
   /** Imports the entry. @throws RpcFailure `unloadable` or `threw`. */
-  static async load(peer: RpcPeer, clock: Clock, params: InitializeParams): Promise<Resident> {
-    const module = await importModule(params.entry)
-    const life = new AbortController()
-    return new Resident(peer, module, createContext(peer, clock, params, life.signal), life)
+  static async load(peer: RpcPeer, clock: Clock, order: InitializeParams): Promise<Resident> {
+    return new Resident(peer, clock, order, await importModule(order.entry))
   }
 
   get answer(): InitializeAnswer {
@@ -53,7 +66,11 @@ export class Resident {
   async stop(): Promise<void> {
     this.#life.abort(new Error('the instance stops'))
     for (const work of this.#works) work.abort(this.#life.signal.reason)
-    if (this.#started) await guarded(() => this.#module.stop?.(this.#context))
+    try {
+      if (this.#started) await guarded(() => this.#module.stop?.(this.#context))
+    } finally {
+      this.#instruments.flush()
+    }
   }
 
   async health(): Promise<unknown> {
@@ -101,7 +118,9 @@ export class Resident {
       ...this.#context,
       signal,
       ...(params.mission === undefined ? {} : { mission: params.mission }),
-      progress: (fraction, note) => this.#peer.notify('progress', { id, fraction, note }),
+      progress: createProgress(this.#clock, (fraction, note) => {
+        this.#peer.notify('progress', { id, fraction, note })
+      }),
       artifact: async (name, content, mediaType = 'application/octet-stream') => {
         const bytes = typeof content === 'string' ? Buffer.from(content) : content
         if (bytes.byteLength > ARTIFACT_BYTES_MAX) {
@@ -109,7 +128,7 @@ export class Resident {
         }
         const base64 = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('base64')
         const said = { call: id, name, media_type: mediaType, base64 }
-        return (await asked(this.#peer, 'artifact', said)) as ArtifactRef
+        return (await this.#asking.ask('artifact', said)) as ArtifactRef
       },
     }
   }
@@ -118,82 +137,6 @@ export class Resident {
 interface ActionAnswer {
   readonly output: unknown
   readonly cpu_ms: number
-}
-
-function createContext(
-  peer: RpcPeer,
-  clock: Clock,
-  order: InitializeParams,
-  signal: AbortSignal,
-): ModuleContext {
-  return {
-    id: order.module_id,
-    instance: order.instance,
-    generation: order.generation,
-    config: order.config,
-    log: createLog(clock, (line) => peer.notify('log', line)),
-    signal,
-    ...(order.inherited === undefined ? {} : { inherited: order.inherited }),
-    dataDir: order.data_dir,
-    roots: order.roots,
-    ...(order.records === undefined ? {} : { records: order.records as never }),
-    notReady: (reason, retryInMs) =>
-      peer.notify('notready', { reason: String(reason), retry_in_ms: retryInMs }),
-    ready: () => peer.notify('ready', {}),
-    metrics: createInstruments(clock, (samples) => peer.notify('metrics', samples)),
-    nexus: {
-      async command(name, params = {}) {
-        return await asked(peer, 'command', { name, params })
-      },
-    },
-  }
-}
-
-/** What the daemon refuses arrives as an error that has its `code` and `remedy`, as the daemon's own failures do. */
-async function asked(peer: RpcPeer, method: string, params: object): Promise<unknown> {
-  try {
-    return await peer.request(method, params, ASKED_WAIT_MS)
-  } catch (error) {
-    const told = error instanceof RpcFailure && typeof error.data === 'object' ? error.data : {}
-    throw Object.assign(new Error((error as Error).message), told)
-  }
-}
-
-async function importModule(entry: string): Promise<NexusModule> {
-  let exported: unknown
-  try {
-    const namespace = (await import(pathToFileURL(entry).href)) as { default?: unknown }
-    exported = namespace.default
-  } catch (thrown) {
-    throw thrownFailure(thrown, isUnloadable(thrown) ? RPC_CODES.unloadable : RPC_CODES.threw)
-  }
-  const fault = faultOf(exported)
-  if (fault === undefined) return exported as NexusModule
-  const data = { name: 'Error', message: fault, stack: `${fault}\n    at ${entry}`, config_error: false }
-  throw new RpcFailure(RPC_CODES.unloadable, fault, data)
-}
-
-/** Code that cannot be loaded at all, as opposed to code that ran and threw: only a new version helps. */
-function isUnloadable(thrown: unknown): boolean {
-  if (!(thrown instanceof Error)) return false
-  if (thrown instanceof SyntaxError) return true
-  return /^ERR_(MODULE|UNSUPPORTED|UNKNOWN|INVALID|PACKAGE|IMPORT)_/.test(
-    String((thrown as { code?: unknown }).code),
-  )
-}
-
-function faultOf(exported: unknown): string | undefined {
-  if (typeof exported !== 'object' || exported === null)
-    return 'the entry has no default export that is an object'
-  const module = exported as Record<string, unknown>
-  const odd = ['start', 'stop', 'health', 'configure', 'snapshot'].find(
-    (name) => module[name] !== undefined && typeof module[name] !== 'function',
-  )
-  if (odd !== undefined) return `the default export's ${odd} is not a function`
-  const { actions = {} } = module
-  if (typeof actions !== 'object' || actions === null) return "the default export's actions are not an object"
-  const action = Object.entries(actions).find(([, value]) => typeof value !== 'function')
-  return action === undefined ? undefined : `the action ${action[0]} is not a function`
 }
 
 async function guarded<Answer>(run: () => Answer): Promise<Awaited<Answer>> {
@@ -211,5 +154,3 @@ function reasonOf(cancelled: AbortSignal): Error {
 }
 
 const SNAPSHOT_BYTES_MAX = 262_144
-/** A reload that drains and settles takes long; nothing that a module asks for takes longer. */
-const ASKED_WAIT_MS = 300_000

@@ -14,10 +14,23 @@ export function describe(thrown: unknown): ThrownData {
   return {
     name: name.slice(0, 200),
     message: message.slice(0, 2_000),
-    stack: `${stack}${because}`.slice(0, 8_000),
+    stack: withoutInternals(`${stack}${because}`).slice(0, 8_000),
     config_error: name === 'ConfigError',
   }
 }
+
+/** Frames inside Node and inside the host tell an author nothing, and hide his own. */
+export function withoutInternals(stack: string): string {
+  const isInternal = (line: string): boolean =>
+    /^\s+at /.test(line) && (line.includes('node:internal/') || line.includes(HOST_FOLDER))
+  return stack
+    .split('\n')
+    .filter((line) => !isInternal(line))
+    .join('\n')
+}
+
+/** Of the program that runs in a host, as stacks name it. */
+const HOST_FOLDER = new URL('..', import.meta.url).href
 
 /** Getters of a thrown thing may throw as well. */
 function read(thrown: unknown): { name: string; message: string; stack: string; cause?: unknown } {

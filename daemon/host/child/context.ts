@@ -1,0 +1,40 @@
+import type { ModuleContext, ModuleMetrics } from '../../contracts/module.ts'
+import type { InitializeParams } from '../../contracts/wire.ts'
+import type { Clock } from '../../kit/clock.ts'
+import type { RpcPeer } from '../rpc.ts'
+import type { Asking } from './asking.ts'
+import { createLog } from './say.ts'
+
+export interface ContextParts {
+  readonly peer: RpcPeer
+  readonly clock: Clock
+  readonly order: InitializeParams
+  readonly asking: Asking
+  readonly metrics: ModuleMetrics
+  readonly signal: AbortSignal
+}
+
+/** What `start`, `stop` and the others get; an action gets this and some more. */
+export function createContext({ peer, clock, order, asking, metrics, signal }: ContextParts): ModuleContext {
+  return {
+    id: order.module_id,
+    instance: order.instance,
+    generation: order.generation,
+    config: order.config,
+    log: createLog(clock, (line) => peer.notify('log', line)),
+    signal,
+    ...(order.inherited === undefined ? {} : { inherited: order.inherited }),
+    dataDir: order.data_dir,
+    roots: order.roots,
+    ...(order.records === undefined ? {} : { records: order.records as never }),
+    notReady: (reason, retryInMs) =>
+      peer.notify('notready', { reason: String(reason), retry_in_ms: retryInMs }),
+    ready: () => peer.notify('ready', {}),
+    metrics,
+    nexus: {
+      async command(name, params = {}) {
+        return await asking.ask('command', { name, params })
+      },
+    },
+  }
+}

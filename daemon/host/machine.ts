@@ -1,0 +1,77 @@
+import { accessSync, constants, realpathSync } from 'node:fs'
+import { delimiter, join } from 'node:path'
+import type { Clock } from '../kit/clock.ts'
+import { withDeadline } from '../kit/deadline.ts'
+import { type HostLedger, HostProcess } from './host-process.ts'
+import { DEFAULT_PROFILE, type Machine, planLaunch } from './isolation.ts'
+import { findRunner } from './runner-files.ts'
+
+/** What there is to find out about, beside the machine itself. */
+export interface Surroundings {
+  readonly clock: Clock
+  readonly ledger: HostLedger
+  readonly generationsDir: string
+  readonly env: Readonly<Record<string, string | undefined>>
+}
+
+/**
+ * Finds out how hosts can be started here: the first way in which one comes up is the way for all.
+ *
+ * The wall is believed when a host has been seen behind it, not when a flag was accepted. Not every `setpriv` knows
+ * `--pdeathsig` (that of BusyBox does not).
+ *
+ * @returns The host that came up, too: it is a spare now. None came up: then each start will say why.
+ */
+export async function exploreMachine(
+  around: Surroundings,
+): Promise<{ machine: Machine; first?: HostProcess }> {
+  const plain: Machine = {
+    node: process.execPath,
+    setpriv: undefined,
+    walled: false,
+    runner: findRunner(),
+    generationsDir: realpathSync(around.generationsDir),
+    env: around.env,
+  }
+  const setpriv = findProgram('setpriv', around.env['PATH'] ?? '/usr/bin:/bin')
+  const tethered: Machine[] = setpriv === undefined ? [] : [{ ...plain, setpriv }]
+  const ways = [...tethered, plain].flatMap((way) => [{ ...way, walled: true }, way])
+  for (const machine of ways) {
+    const first = await tryOut(machine, around)
+    if (first !== undefined) return { machine, first }
+  }
+  return { machine: { ...plain, ...tethered[0], walled: true } }
+}
+
+async function tryOut(machine: Machine, { clock, ledger }: Surroundings): Promise<HostProcess | undefined> {
+  const host = new HostProcess(planLaunch(machine, DEFAULT_PROFILE), clock, ledger)
+  const comesUp = await withDeadline(clock, BOOT_MS_MAX, host.hello, () => new Error('no hello')).then(
+    (hello) => hello.walled === machine.walled,
+    // It ended, or is silent: this is no way to start a host here.
+    () => false,
+  )
+  if (comesUp) return host
+  host.signal('SIGKILL')
+  await host.ended
+  return undefined
+}
+
+function findProgram(name: string, path: string): string | undefined {
+  return path
+    .split(delimiter)
+    .filter((folder) => folder.startsWith('/'))
+    .map((folder) => join(folder, name))
+    .find(isExecutable)
+}
+
+function isExecutable(file: string): boolean {
+  try {
+    accessSync(file, constants.X_OK)
+    return true
+  } catch {
+    return false
+  }
+}
+
+/** A boot takes 50 ms on an idle machine; one that swaps or starts fifty modules at once takes longer. */
+export const BOOT_MS_MAX = 20_000

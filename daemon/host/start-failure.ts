@@ -1,0 +1,95 @@
+import { dirname, relative } from 'node:path'
+import { type FailureFacts, NexusError } from '../contracts/failure.ts'
+import { RPC_CODES } from '../contracts/wire.ts'
+import { brokenSentence, thrownOf } from './calls.ts'
+import { withoutInternals } from './child/thrown.ts'
+import type { Departure, SpawnOrder } from './port.ts'
+import { RpcBroken, RpcFailure } from './rpc.ts'
+
+/** How far a start got before it failed. */
+export type StartPhase = 'spawn' | 'import' | 'start' | 'deadline'
+
+/** What is known of a start that failed. */
+export interface StartEvidence {
+  readonly order: Pick<SpawnOrder, 'moduleId' | 'timeouts' | 'entry'>
+  readonly phase: 'import' | 'start'
+  readonly error: unknown
+  /** How its process ended, if it did. */
+  readonly departure: Departure | undefined
+  /** Stack of the error that nobody caught, if one ended it. */
+  readonly lastWords: string | undefined
+  /** The last it wrote to stderr. */
+  readonly report: string
+}
+
+/**
+ * Says why a module did not start. Facts beside the sentence: `stack`; `unloadable` 1 when only new code helps;
+ * `config_error` 1 when only new settings do; `exit_code` when its process ended by itself.
+ */
+export function explainStart({
+  order,
+  phase,
+  error,
+  departure,
+  lastWords,
+  report,
+}: StartEvidence): NexusError {
+  if (error instanceof RpcFailure) {
+    const { stack, config_error } = thrownOf(error)
+    const unloadable = error.code === RPC_CODES.unloadable ? 1 : 0
+    const full =
+      placeIn(stack) === undefined && placeIn(report) !== undefined ? withoutInternals(report) : stack
+    const place = placeIn(full)
+    const where = place === undefined ? '' : ` (${relative(dirname(order.entry), place.path)}:${place.line})`
+    const reason = `${error.message}${where}`
+    return startFailure(order.moduleId, phase, reason, { stack: full, config_error, unloadable }, error)
+  }
+  if (!(error instanceof RpcBroken)) throw error
+  if (error.how === 'expired') {
+    const reason = `${phase} was not done after ${order.timeouts.start_ms} ms`
+    return startFailure(order.moduleId, 'deadline', reason, {}, error)
+  }
+  if (error.how !== 'closed') return startFailure(order.moduleId, phase, brokenSentence(error), {}, error)
+  const exit = departure?.how === 'exited' ? { exit_code: departure.exitCode ?? -1 } : {}
+  const reason = `its process ${sentence(departure)}`
+  return startFailure(
+    order.moduleId,
+    phase,
+    reason,
+    { stack: lastWords ?? withoutInternals(report), ...exit },
+    error,
+  )
+}
+
+/** `MODULE_START_FAILED`, with the phase it failed in. */
+export function startFailure(
+  module: string,
+  phase: StartPhase,
+  reason: string,
+  facts: FailureFacts = {},
+  cause?: Error,
+): NexusError {
+  return new NexusError('MODULE_START_FAILED', { module, phase, reason, ...facts }, { cause })
+}
+
+/** The first place in a stack that is in a file of the module. */
+function placeIn(stack: string): { path: string; line: string } | undefined {
+  const match = /file:\/\/(\/[^\s:)]+):(\d+)/.exec(stack)
+  return match === null ? undefined : { path: decodeURI(match[1] ?? ''), line: match[2] ?? '' }
+}
+
+function sentence(departure: Departure | undefined): string {
+  switch (departure?.how) {
+    case 'exited':
+      return departure.signal === null
+        ? `exited with code ${departure.exitCode}`
+        : `was ended by ${departure.signal}`
+    case 'hung':
+      return `hung: no heartbeat for ${departure.missingMs} ms`
+    case 'killed':
+      return `was killed: ${departure.because}`
+    case 'halted':
+    case undefined:
+      return 'was halted'
+  }
+}
