@@ -30,8 +30,7 @@ export function succeeded(state: Cusum, usual: number, trials: number): Cusum {
 /** The level that count and score have reached together. */
 export function levelAt({ score, count }: Cusum, onProbation = false): OmenLevel {
   const reached = OMEN_THRESHOLDS.find((threshold) => {
-    const wanted = threshold.level === 'lock' && onProbation ? PROBATION_COUNT : threshold.count
-    return count >= wanted && score >= threshold.score
+    return count >= countFor(threshold, onProbation) && score >= threshold.score
   })
   return reached?.level ?? 'ignore'
 }
@@ -41,9 +40,14 @@ export function nextLevel(
   level: OmenLevel,
   onProbation = false,
 ): { readonly level: OmenLevel; readonly at: number } | undefined {
-  const next = OMEN_THRESHOLDS.findLast((threshold) => ORDER[threshold.level] > ORDER[level])
-  if (next === undefined) return undefined
-  return { level: next.level, at: next.level === 'lock' && onProbation ? PROBATION_COUNT : next.count }
+  const harder = OMEN_THRESHOLDS.filter((threshold) => ORDER[threshold.level] > ORDER[level]).map(
+    (threshold) => ({ level: threshold.level, at: countFor(threshold, onProbation) }),
+  )
+  // Hardest first: on probation the lock comes as early as the intervention, and before it.
+  return harder.reduce<(typeof harder)[number] | undefined>(
+    (least, each) => (least === undefined || each.at < least.at ? each : least),
+    undefined,
+  )
 }
 
 /** The usual rate of failure from fading counts, kept where the test still works: 2 % to 30 %. */
@@ -55,6 +59,10 @@ export function usualRate(failures: number, trials: number): number {
 const PROBATION_COUNT = 7
 
 const ORDER = { ignore: 0, warn: 1, intervene: 2, lock: 3 } as const satisfies Record<OmenLevel, number>
+
+function countFor(threshold: (typeof OMEN_THRESHOLDS)[number], onProbation: boolean): number {
+  return threshold.level === 'lock' && onProbation ? PROBATION_COUNT : threshold.count
+}
 
 function failedOnce({ score, count }: Cusum, usual: number): Cusum {
   return { score: score + Math.log(raised(usual) / usual), count: count + 1 }

@@ -76,7 +76,7 @@ export class Story {
   /** A whole mission as the runes see it. */
   mission(
     plan: readonly PlanStep[],
-    order: { goal?: string; input?: unknown; success?: boolean; rune?: string } = {},
+    order: { goal?: string; input?: unknown; success?: boolean; rune?: string; validation?: object } = {},
   ): string {
     const mid = this.nextMid()
     const { goal = GOAL, success = true, ...more } = order
@@ -84,6 +84,14 @@ export class Story {
     this.tell('mission.created', { goal, category: 'coin', plan, ...readGoal(goal), ...shape, ...more }, mid)
     this.ended({ goal, success, ...shape }, mid)
     return mid
+  }
+
+  /** Another insight on the same clock that is told these facts, and has not begun to report. */
+  again(facts: readonly Fact[]): { insight: Insight; changes: OmenChange[] } {
+    const changes: OmenChange[] = []
+    const insight = new Insight({ clock: this.clock, onOmenChanged: (change) => void changes.push(change) })
+    for (const fact of facts) insight.fold(fact)
+    return { insight, changes }
   }
 
   nextMid(): string {

@@ -1,0 +1,505 @@
+import t from 'tap'
+import type { PlanStep } from '../../daemon/contracts/mission.ts'
+import { CALM, levelAt, stepCusum, usualRate } from '../../daemon/insight/cusum.ts'
+import { normalised } from '../../daemon/insight/omen-keys.ts'
+import { planShape, planTemplate } from '../../daemon/insight/plan-template.ts'
+import { seededChance } from '../../daemon/kit/chance.ts'
+import { ANALYST, GOAL, HOUR_MS, QUESTION, Story } from './story.ts'
+
+// --- omens -----------------------------------------------------------------------------------------------------
+
+t.test('a pure run of failures fires exactly at the 3rd, 7th and 13th, whatever came before', async (t) => {
+  for (const successes of [0, 5, 500]) {
+    const story = new Story()
+    for (let n = 0; n < successes; n += 1) story.ended()
+    for (let n = 0; n < 20; n += 1) story.ended({ success: false })
+    t.strictSame(
+      story.changes.map(({ level, previous, count }) => [previous, level, count]),
+      [
+        ['ignore', 'warn', 3],
+        ['warn', 'intervene', 7],
+        ['intervene', 'lock', 13],
+      ],
+      `after ${successes} successes`,
+    )
+    t.equal(story.insight.levelOf(ANALYST), 'lock')
+  }
+})
+
+t.test('an omen is shown with what it stands on and what comes next', async (t) => {
+  const story = new Story()
+  const mids = [1, 2, 3].map(() => story.ended({ success: false }).mid)
+  t.strictSame(story.insight.omens(), {
+    omens: [
+      {
+        key: `${ANALYST}|mission_failed|ACTION_FAILED|it threw|run`,
+        module_id: ANALYST,
+        kind: 'mission_failed',
+        level: 'warn',
+        count: 3,
+        score: 3.3,
+        first_seen: '2026-11-22T10:00:01.000Z',
+        last_seen: '2026-11-22T10:00:03.000Z',
+        evidence: mids.toReversed(),
+        next_level: { level: 'intervene', at: 7 },
+      },
+    ],
+  })
+})
+
+t.test('an omen costs trust at warn, approval at intervene, and everything at lock', async (t) => {
+  const story = new Story()
+  for (let n = 0; n < 400; n += 1) story.ended()
+  const gates: string[][] = []
+  for (let n = 1; n <= 13; n += 1) {
+    story.ended({ success: false })
+    if ([2, 3, 7, 13].includes(n)) gates.push(story.insight.judge(QUESTION).gates.map(({ gate }) => gate))
+  }
+  t.strictSame(gates, [[], [], ['G5'], ['G0']])
+})
+
+t.test('failures of other kinds neither raise nor lower an omen, successes calm it', async (t) => {
+  const story = new Story()
+  for (let n = 0; n < 6; n += 1)
+    story.ended({ success: false, error_message: n % 2 ? 'no row 12' : 'disk full' })
+  t.strictSame(
+    story.insight.omens().omens.map(({ level, count }) => [level, count]),
+    [
+      ['warn', 3],
+      ['warn', 3],
+    ],
+  )
+  for (let n = 0; n < 4; n += 1) story.ended()
+  t.strictSame(story.insight.omens(), { omens: [] })
+  t.strictSame(
+    story.changes.map(({ level }) => level),
+    ['warn', 'warn', 'ignore', 'ignore'],
+  )
+})
+
+t.test('the module of the step that failed is to blame, and nobody when that is unknown', async (t) => {
+  const story = new Story()
+  const modules = [ANALYST, 'substrate/files']
+  for (let n = 0; n < 3; n += 1) {
+    const mid = story.nextMid()
+    story.tell('mission.step_started', { step: 'read', uses: 'substrate/files/read' }, mid)
+    story.ended({ success: false, modules, step: 'read' }, mid)
+    story.ended({ success: false, modules, step: 'elsewhere' })
+  }
+  t.strictSame([story.insight.levelOf(ANALYST), story.insight.levelOf('substrate/files')], ['ignore', 'warn'])
+  t.strictSame(
+    story.insight.omens().omens.map(({ module_id, key }) => [module_id, key.split('|')[0]]),
+    [
+      [null, 'coin'],
+      ['substrate/files', 'substrate/files'],
+    ],
+  )
+})
+
+t.test('messages that differ in numbers, paths and ids are one omen', async (t) => {
+  t.equal(normalised('ENOENT: /var/a/b12.csv, row 17\n  at x'), normalised('ENOENT: /tmp/q/c.csv, row 3'))
+  t.not(normalised('no such column'), normalised('no such file'))
+  t.ok(normalised('x '.repeat(5_000)).length <= 120)
+})
+
+t.test('crashes count the same way, and clean hours calm them', async (t) => {
+  const story = new Story()
+  const crash = (): unknown =>
+    story.tell('module.crashed', { module_id: ANALYST, how: 'exited', exit_code: 1, reason: 'exited with 1' })
+  story.tell('module.started', { module_id: ANALYST })
+  for (let n = 0; n < 7; n += 1) crash()
+  story.tell('module.crashed', { module_id: ANALYST, how: 'exited', exit_code: 0, reason: 'exited with 0' })
+  t.strictSame(
+    story.insight.omens().omens.map(({ kind, level, count }) => [kind, level, count]),
+    [['crashed', 'intervene', 7]],
+  )
+  story.clock.jump(4.5 * HOUR_MS)
+  t.strictSame(story.insight.omens(), { omens: [] }, 'it has been up for four whole hours')
+  crash()
+  t.strictSame(
+    story.insight.omens().omens.map(({ count }) => count),
+    [1],
+    'a new run begins',
+  )
+  t.strictSame(
+    story.changes.map(({ level }) => level),
+    ['warn', 'intervene', 'ignore'],
+  )
+})
+
+t.test('time in which a module was stopped is no clean time', async (t) => {
+  const story = new Story()
+  story.tell('module.started', { module_id: ANALYST })
+  for (let n = 0; n < 3; n += 1)
+    story.tell('module.hung', { module_id: ANALYST, how: 'hung', reason: 'silent' })
+  story.tell('module.stopped', { module_id: ANALYST })
+  story.clock.jump(100 * HOUR_MS)
+  t.strictSame(
+    story.insight.omens().omens.map(({ kind, level }) => [kind, level]),
+    [['hung', 'warn']],
+  )
+})
+
+t.test('a lock opens by unlocking alone, and closes at the seventh failure for a day', async (t) => {
+  const story = new Story()
+  const fail = (times: number): void => {
+    for (let n = 0; n < times; n += 1) story.ended({ success: false })
+  }
+  fail(13)
+  for (let n = 0; n < 50; n += 1) story.ended()
+  t.equal(story.insight.levelOf(ANALYST), 'lock', 'successes do not open it')
+  const unlock = (outcome: string): void => {
+    const { seq } = story.tell('command.intended', {
+      command: 'unlock_module',
+      params: { module_id: ANALYST },
+    })
+    story.tell('command.done', { intent: seq, command: 'unlock_module', outcome })
+  }
+  unlock('failed')
+  t.equal(story.insight.levelOf(ANALYST), 'lock', 'nor does an unlocking that failed')
+  unlock('done')
+  t.equal(story.insight.levelOf(ANALYST), 'ignore')
+  fail(6)
+  t.match(story.insight.omens().omens[0], { level: 'warn', next_level: { level: 'lock', at: 7 } })
+  fail(1)
+  t.equal(story.insight.levelOf(ANALYST), 'lock')
+  story.clock.jump(25 * HOUR_MS)
+  unlock('done')
+  story.clock.jump(25 * HOUR_MS)
+  fail(7)
+  t.equal(story.insight.levelOf(ANALYST), 'intervene', 'a day later it is as any other')
+})
+
+t.test('a replay reports nothing that the journal has, and what a crash kept from it once', async (t) => {
+  const told = new Story()
+  for (let n = 0; n < 7; n += 1) {
+    told.ended({ success: false })
+    // The daemon died before the change to intervene was journaled.
+    const change = told.changes.at(-1)
+    if (n === 2 && change !== undefined) told.tell('omen.changed', change)
+  }
+  const later = new Story()
+  const { insight, changes } = later.again(told.facts)
+  t.strictSame(changes, [], 'while the past is told')
+  insight.begin()
+  t.strictSame(
+    changes.map(({ previous, level }) => [previous, level]),
+    [['warn', 'intervene']],
+  )
+  for (const fact of told.facts) insight.fold(fact)
+  t.strictSame([changes.length, insight.omens().omens[0]?.count], [1, 7], 'a fact told twice counts once')
+})
+
+t.test(
+  'a healthy module that fails once in a hundred is locked about ten times in a million missions',
+  async (t) => {
+    const locks = (failing: number, missions: number, seed: number): { locks: number; warns: number } => {
+      const chance = seededChance(seed)
+      let [state, failures, found, warns] = [CALM, 0, 0, 0]
+      for (let n = 0; n < missions; n += 1) {
+        const failed = chance.next() < failing
+        state = stepCusum(state, failed, usualRate(failures, n))
+        failures += failed ? 1 : 0
+        if (failed && levelAt(state) === 'warn') warns += 1
+        if (levelAt(state) !== 'lock') continue
+        found += 1
+        state = CALM
+      }
+      return { locks: found, warns }
+    }
+    const healthy = locks(0.01, 1_000_000, 42)
+    t.ok(healthy.warns > 0, 'the run was long enough to see anything')
+    t.ok(healthy.locks <= 20, `${healthy.locks} locks in a million`)
+    t.ok(locks(0.01, 100_000, 7).locks <= 3)
+    t.ok(locks(0.3, 10_000, 7).locks < locks(0.95, 10_000, 7).locks)
+  },
+)
+
+// --- predictions -----------------------------------------------------------------------------------------------
+
+t.test('with nothing recorded nothing is predicted, and it says so', async (t) => {
+  const { predictions, skill, note } = new Story().insight.predictions()
+  t.strictSame(predictions, [])
+  t.match(note, /nothing is recorded yet/)
+  t.match(skill, [{ n: 0, brier: null, sentence: 'no prediction has been scored yet' }])
+})
+
+t.test('a failure is predicted from five outcomes on, with its interval and examples', async (t) => {
+  const story = new Story()
+  for (let n = 0; n < 4; n += 1) story.ended({ success: n > 0 })
+  t.match(story.insight.predictions().predictions, [
+    {
+      status: 'insufficient_data',
+      probability: null,
+      interval: null,
+      n: 4,
+      subject: { module_id: ANALYST, category: 'coin' },
+    },
+  ])
+  for (let n = 0; n < 16; n += 1) story.ended({ success: n % 4 !== 0 })
+  const [failure] = story.insight.predictions().predictions
+  t.match(failure, {
+    kind: 'mission_failure',
+    status: 'stated',
+    n: 20,
+    horizon: 'next mission',
+    expires_at: /^2026-11-23T/,
+  })
+  const [low, high] = failure?.interval ?? [1, 0]
+  const probability = failure?.probability ?? 0
+  t.ok(Math.abs(probability - 0.25) < 0.03, `five of twenty failed: ${probability}`)
+  t.ok(low < probability && probability < high && high - low > 0.2, `${low} to ${high}`)
+  t.equal(failure?.evidence.length, 5)
+})
+
+t.test('a crash is predicted from crashes by time up', async (t) => {
+  const story = new Story()
+  const crashing = (module_id: string): void => {
+    story.tell('module.crashed', { module_id, how: 'exited', exit_code: 1, reason: 'exited' })
+  }
+  story.tell('module.started', { module_id: ANALYST })
+  story.tell('module.started', { module_id: 'vitals/heartbeat' })
+  for (let day = 0; day < 10; day += 1) {
+    story.clock.jump(24 * HOUR_MS)
+    crashing(ANALYST)
+  }
+  const found = story.insight.predictions().predictions
+  t.match(found, [
+    { kind: 'module_crash', subject: { module_id: ANALYST }, status: 'stated', n: 10, horizon: '24 h' },
+    { kind: 'module_crash', subject: { module_id: 'vitals/heartbeat' }, status: 'stated', n: 0 },
+  ])
+  const [often = 0, never = 0] = found.map(({ probability }) => probability ?? 0)
+  // About T = 9 fading days up, k = 9, b = 2: 1 − (11/12)^10 and 1 − (11/12).
+  t.ok(Math.abs(often - 0.58) < 0.04 && Math.abs(never - 0.083) < 0.02, `${often} and ${never}`)
+  for (const { interval, probability } of found) {
+    const [low = 1, high = 0] = interval ?? []
+    t.ok(low < (probability ?? 0) && (probability ?? 1) < high, `${low} to ${high}`)
+  }
+})
+
+t.test('the skill of our own predictions is told as it is', async (t) => {
+  const sentence = (predictedFor: (success: boolean) => number, missions = 40): string => {
+    const story = new Story()
+    for (let n = 0; n < missions; n += 1) {
+      const success = n % 2 === 0
+      story.ended({ success, predicted: predictedFor(success) })
+    }
+    return story.insight.predictions().skill[0]?.sentence ?? ''
+  }
+  t.equal(
+    sentence((success) => (success ? 0.9 : 0.1)),
+    'skill +0.96 over 40 predictions',
+  )
+  t.equal(
+    sentence(() => 0.5),
+    'no better than the base rate over 40 predictions',
+  )
+  t.equal(
+    sentence(() => 0.9, 1),
+    'all outcomes were alike over 1 prediction: the base rate cannot be beaten',
+  )
+})
+
+// --- runes -----------------------------------------------------------------------------------------------------
+
+const PLAN: PlanStep[] = [
+  { id: 'profile', uses: 'cortex/analyst/profile', with: { path: '/data/a.csv', deep: true } },
+  {
+    id: 'report',
+    uses: 'cortex/analyst/report',
+    with: { from: { $from: 'steps.profile.output' } },
+    needs: ['profile'],
+  },
+]
+const ask = { goal: GOAL, category: 'coin' as const }
+
+t.test('the third success makes a rune of a plan, not the second', async (t) => {
+  const story = new Story()
+  story.mission(PLAN)
+  story.mission(PLAN)
+  t.match(story.insight.runes(), { runes: [], candidates: 1, note: /^none yet/ })
+  t.equal(story.insight.bestRune(ask), undefined)
+  const mid = story.mission(PLAN)
+  const { runes } = story.insight.runes()
+  t.match(runes, [
+    {
+      version: 1,
+      state: 'active',
+      plan: PLAN,
+      successes: 3,
+      n: 3,
+      bound: 0.646,
+      reusable: true,
+      p50_ms: 6_000,
+      recommended: { max_time_seconds: 8, max_steps: 2 },
+    },
+  ])
+  t.equal(runes[0]?.evidence[0], mid)
+  t.strictSame(story.insight.bestRune(ask), { rune: runes[0]?.rune, plan: PLAN, similarity: 1 })
+})
+
+t.test('three successes are not enough when as many failed', async (t) => {
+  const story = new Story()
+  for (const success of [false, true, false, true, true, false]) story.mission(PLAN, { success })
+  t.strictSame(story.insight.runes().runes, [])
+})
+
+t.test('a rune goes stale when it stops working, and comes back when it works again', async (t) => {
+  const story = new Story()
+  for (let n = 0; n < 3; n += 1) story.mission(PLAN)
+  for (let n = 0; n < 4; n += 1) story.mission(PLAN, { success: false })
+  t.match(story.insight.runes().runes, [{ state: 'stale' }])
+  t.equal(story.insight.bestRune(ask), undefined)
+  for (let n = 0; n < 6; n += 1) story.mission(PLAN)
+  t.match(story.insight.runes().runes, [{ state: 'active' }])
+})
+
+t.test(
+  "the mission's input becomes a reference, and missions with other fields do not get the rune",
+  async (t) => {
+    const story = new Story()
+    for (const path of ['/data/a.csv', '/data/b.csv', '/data/c.csv'])
+      story.mission([{ id: 'p', uses: 'cortex/analyst/profile', with: { path, deep: true } }], {
+        input: { path },
+      })
+    const best = story.insight.bestRune({ ...ask, input: { path: '/data/new.csv' } })
+    t.strictSame(best?.plan, [
+      { id: 'p', uses: 'cortex/analyst/profile', with: { path: { $from: 'input.path' }, deep: true } },
+    ])
+    t.equal(story.insight.bestRune(ask), undefined, 'no input at all')
+    t.equal(
+      story.insight.bestRune({ ...ask, input: { path: 'x', target: 'y' } }),
+      undefined,
+      'one field more',
+    )
+  },
+)
+
+t.test(
+  'a plan whose values differed from success to success is shown but never used by itself',
+  async (t) => {
+    const story = new Story()
+    for (const path of ['/data/a.csv', '/data/b.csv', '/data/c.csv'])
+      story.mission([{ id: 'p', uses: 'cortex/analyst/profile', with: { path } }])
+    t.match(story.insight.runes().runes, [{ successes: 3, reusable: false }])
+    t.equal(story.insight.bestRune(ask), undefined)
+  },
+)
+
+t.test('a plan that repeats the goal serves that goal alone, others serve similar ones', async (t) => {
+  const story = new Story()
+  const goal = 'Archive quarterly sales reports of 2024'
+  const similar = 'Archive quarterly sales reports of 2025'
+  const bound = [{ id: 'a', uses: 'substrate/archivist/archive', with: { year: 2024 } }]
+  for (let n = 0; n < 3; n += 1) story.mission(bound, { goal })
+  t.ok(story.insight.bestRune({ ...ask, goal }))
+  t.equal(story.insight.bestRune({ ...ask, goal: similar }), undefined, 'the year would be the wrong one')
+
+  for (let n = 0; n < 3; n += 1) story.mission(PLAN)
+  t.ok(
+    story.insight.bestRune({ ...ask, goal: 'Optimize lead conversion process again' }),
+    'more than 0.6 alike',
+  )
+  t.equal(story.insight.bestRune({ ...ask, goal: 'Optimize the build' }), undefined)
+  t.equal(story.insight.bestRune({ ...ask, category: 'forge' }), undefined)
+})
+
+t.test('a changed plan is a new version, and the better bound is chosen', async (t) => {
+  const story = new Story()
+  const changed = [...PLAN, { id: 'check', uses: 'cortex/analyst/check' }]
+  for (let n = 0; n < 3; n += 1) story.mission(PLAN)
+  for (let n = 0; n < 5; n += 1) story.mission(changed)
+  const { runes } = story.insight.runes()
+  t.strictSame(
+    runes.map(({ version, bound }) => [version, bound]),
+    [
+      [2, 0.753],
+      [1, 0.646],
+    ],
+  )
+  t.strictSame(story.insight.bestRune(ask)?.plan, changed)
+})
+
+t.test('missions that used a rune for another goal count for it', async (t) => {
+  const story = new Story()
+  for (let n = 0; n < 3; n += 1) story.mission(PLAN)
+  const rune = story.insight.bestRune(ask)?.rune ?? ''
+  story.mission(PLAN, { goal: 'Optimize lead conversion process again', rune })
+  t.match(story.insight.runes(), { runes: [{ rune, successes: 4, n: 4, reusable: true }], candidates: 0 })
+})
+
+t.test('a FAILING suggestion and an oversized plan are not remembered', async (t) => {
+  const story = new Story()
+  const large: PlanStep[] = [{ id: 'p', uses: 'cortex/analyst/profile', with: { text: 'x'.repeat(20_000) } }]
+  for (let n = 0; n < 3; n += 1) {
+    story.mission(large)
+    story.mission(PLAN, { validation: { decision: 'FAILING' } })
+  }
+  t.strictSame(story.insight.runes().candidates, 0)
+})
+
+t.test('values leave the shape of a plan, names and references stay', async (t) => {
+  const shape = (given: unknown): string => planShape([{ id: 'p', uses: 'a/b/c', with: given }])
+  t.equal(shape({ n: 1, s: 'x' }), shape({ s: 'y', n: 2 }))
+  t.not(shape({ n: 1 }), shape({ n: '1' }))
+  t.not(shape({ n: { $from: 'input.a' } }), shape({ n: { $from: 'input.b' } }))
+  t.not(shape({ n: 1 }), shape({ m: 1 }))
+  t.equal(planTemplate([], { a: 'x' }, 'goal').boundToGoal, false)
+})
+
+// --- all of it -------------------------------------------------------------------------------------------------
+
+t.test('what was saved and loaded answers as what was folded, before and after further facts', async (t) => {
+  const told = busyStory()
+  const { insight: loaded } = told.again([])
+  t.ok(loaded.load(JSON.parse(JSON.stringify(told.insight.save()))))
+  loaded.begin()
+  const { insight: replayed } = told.again(told.facts)
+  replayed.begin()
+  for (const further of [false, true]) {
+    if (further) {
+      const from = told.facts.length
+      tellMore(told)
+      for (const fact of told.facts.slice(from)) for (const one of [loaded, replayed]) one.fold(fact)
+    }
+    const answers = [told.insight, loaded, replayed].map((one) => ({
+      verdict: one.judge(QUESTION),
+      omens: one.omens(),
+      predictions: one.predictions(),
+      runes: one.runes(),
+      best: one.bestRune(ask),
+    }))
+    t.ok(answers[0]?.omens.omens.length && answers[0]?.runes.runes.length, 'there is something to compare')
+    t.strictSame(answers[1], answers[0])
+    t.strictSame(answers[2], answers[0])
+  }
+})
+
+t.test('a snapshot that cannot be used is refused, and nothing is changed by it', async (t) => {
+  const story = new Story()
+  story.selfTested()
+  const before = story.insight.judge(QUESTION)
+  for (const garbage of [undefined, null, 'x', {}, { version: 99 }, { version: 1, evidence: { goals: 7 } }])
+    t.equal(story.insight.load(garbage), false)
+  t.strictSame(story.insight.judge(QUESTION), before)
+})
+
+function busyStory(): Story {
+  const story = new Story()
+  story.selfTested()
+  story.tell('module.started', { module_id: ANALYST })
+  for (let n = 0; n < 5; n += 1) story.mission(PLAN)
+  for (let n = 0; n < 3; n += 1)
+    story.tell('module.hung', { module_id: ANALYST, how: 'hung', reason: 'silent' })
+  tellMore(story)
+  return story
+}
+
+function tellMore(story: Story): void {
+  const mid = story.nextMid()
+  story.tell('mission.created', { goal: GOAL, validation: { decision: 'BORDERLINE' }, plan: PLAN }, mid)
+  for (let n = 0; n < 4; n += 1)
+    story.ended({ success: false, predicted: 0.3, operator_minutes: 3, value: 2 })
+  story.clock.jump(HOUR_MS)
+  story.mission(PLAN)
+}
