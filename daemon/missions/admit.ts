@@ -1,5 +1,4 @@
 import { type Issue, NexusError } from '../contracts/failure.ts'
-import type { MissionId } from '../contracts/ids.ts'
 import { CONSTRAINTS_DEFAULT, type MissionCreate } from '../contracts/mission.ts'
 import { digestOf } from './digest.ts'
 import { actorOf, draft, type MissionOrder } from './facts.ts'
@@ -32,9 +31,8 @@ export class Admission {
    *
    * @throws NexusError `IDEMPOTENCY_CONFLICT`, `QUEUE_FULL`, `BAD_REQUEST`, `PLAN_INVALID`, and the recorder's.
    */
-  async admit(authority: Authority, body: MissionCreate, extra: AdmitExtra = {}): Promise<Admitted> {
-    const { key } = extra
-    if (key === undefined) return { created: true, mission: await this.#make(authority, body, extra) }
+  async admit(authority: Authority, body: MissionCreate, key?: string): Promise<Admitted> {
+    if (key === undefined) return { created: true, mission: await this.#make(authority, body) }
     if (key.length < 1 || key.length > KEY_LENGTH_MAX) {
       throw badRequest('/idempotency_key', `must have 1 to ${KEY_LENGTH_MAX} characters`)
     }
@@ -52,7 +50,7 @@ export class Admission {
       return { created: false, mission: await first.admitted }
     }
     const idempotency = { key, principal, body_sha256: sha256 }
-    const admitted = this.#make(authority, body, extra, idempotency)
+    const admitted = this.#make(authority, body, idempotency)
     this.#underWay.set(place, { sha256, admitted })
     try {
       return { created: true, mission: await admitted }
@@ -61,8 +59,7 @@ export class Admission {
     }
   }
 
-  /** Refuses when the queue cannot take one more. */
-  requireRoom(): void {
+  #requireRoom(): void {
     const limit = this.#ports.settings.queue_max
     const waiting = Math.max(this.#store.count('queued'), this.#store.count('awaiting_approval'))
     if (waiting + this.#admitting >= limit) throw new NexusError('QUEUE_FULL', { limit })
@@ -71,14 +68,13 @@ export class Admission {
   async #make(
     authority: Authority,
     body: MissionCreate,
-    extra: AdmitExtra,
     idempotency?: MissionOrder['idempotency'],
   ): Promise<Mission> {
-    this.requireRoom()
+    this.#requireRoom()
     this.#admitting += 1
     try {
       checkBody(body)
-      const order = await this.#order(authority, body, extra)
+      const order = await this.#order(authority, body)
       // Named and handed to the journal in one breath, so that ids and records have one order.
       const record = draft('mission.created', this.#ids.next(), actorOf(authority), {
         ...order,
@@ -91,7 +87,7 @@ export class Admission {
     }
   }
 
-  async #order({ principal }: Authority, body: MissionCreate, extra: AdmitExtra): Promise<MissionOrder> {
+  async #order({ principal }: Authority, body: MissionCreate): Promise<MissionOrder> {
     const { judge, calls } = this.#ports
     const constraints = { ...CONSTRAINTS_DEFAULT, ...body.constraints }
     const { goal, category, input, not_before, expected_value } = body
@@ -107,18 +103,10 @@ export class Admission {
       max_attempts: body.max_attempts ?? ATTEMPTS_MAX,
       principal: principal.name,
       ...(principal.published === true ? { published: true as const } : {}),
-      ...(extra.retryOf === undefined ? {} : { retry_of: extra.retryOf }),
     }
     const validation = judge.judge(questionOf(order, calls))
     return { ...order, validation, ...judge.readGoal(goal), plan_shape: judge.planShape(order.plan) }
   }
-}
-
-export interface AdmitExtra {
-  /** The idempotency key. */
-  readonly key?: string
-  /** The mission that this one repeats. */
-  readonly retryOf?: MissionId
 }
 
 export interface Admitted {
@@ -165,6 +153,6 @@ export function badRequest(pointer: string, detail: string): NexusError {
 const INPUT_BYTES_MAX = 32 * 1024
 /** A line of the journal has 64 KiB; its framing and the actor need little of the rest. */
 const ORDER_BYTES_MAX = 60 * 1024
-const KEY_LENGTH_MAX = 255
+const KEY_LENGTH_MAX = 256
 /** Tried again twice: most failures that pass do so within a minute. */
 const ATTEMPTS_MAX = 3

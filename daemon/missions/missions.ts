@@ -7,9 +7,7 @@ import type {
   MissionFilter,
   MissionRun,
   MissionView,
-  Validation,
 } from '../contracts/mission.ts'
-import type { ArtifactRef } from '../contracts/module.ts'
 import type { Explanation } from '../contracts/status.ts'
 import { withDeadline } from '../kit/deadline.ts'
 import { Admission } from './admit.ts'
@@ -22,7 +20,7 @@ import type { Mission } from './mission.ts'
 import { MissionIds } from './mission-id.ts'
 import type { Authority, MissionPorts } from './port.ts'
 import { MissionStore } from './store.ts'
-import { artifactsOf, detailOf, viewOf } from './view.ts'
+import { answerOf, artifactsOf, type CreatedView, detailOf, viewOf } from './view.ts'
 
 /**
  * Missions from their creation to their end.
@@ -50,9 +48,8 @@ export class Missions {
 
   /** Judges a mission and keeps it; SAFE is queued at once. */
   async create(authority: Authority, body: MissionCreate, idempotencyKey?: string): Promise<CreateAnswer> {
-    const key = idempotencyKey === undefined ? {} : { key: idempotencyKey }
-    const { created, mission } = await this.#admission.admit(authority, body, key)
-    return { created, mission: detailOf(mission), validation: mission.order.validation }
+    const { created, mission } = await this.#admission.admit(authority, body, idempotencyKey)
+    return { created, mission: detailOf(mission), answer: answerOf(mission) }
   }
 
   /** Lets a mission run, as far as the caller may, and waits for its end; one that has ended is never run again. */
@@ -106,12 +103,22 @@ export class Missions {
     return { missions: missions.map(viewOf), count: missions.length, next }
   }
 
+  /** Everything `missions.jsonl` holds when it is made anew: each mission at its newest fact, in that order. */
+  lines(): readonly { readonly seq: number; readonly body: MissionDetail }[] {
+    return [...this.#store.all()]
+      .map((mission) => ({ seq: mission.trail.at(-1)?.seq ?? 0, body: detailOf(mission) }))
+      .sort((a, b) => a.seq - b.seq)
+  }
+
   /** A file that a mission left. @throws NexusError `ARTIFACT_UNKNOWN`. */
-  async artifact(id: MissionId, name: string): Promise<{ ref: ArtifactRef; bytes: Uint8Array }> {
+  async artifact(
+    id: MissionId,
+    name: string,
+  ): Promise<{ readonly mediaType: string; readonly bytes: Uint8Array }> {
     const ref = artifactsOf(this.#ledger.get(id)).find((known) => known.name === name)
     const bytes = ref && (await this.#ports.blobs.get(ref.sha256))
     if (ref === undefined || bytes === undefined) throw new NexusError('ARTIFACT_UNKNOWN', { name })
-    return { ref, bytes }
+    return { mediaType: ref.media_type, bytes }
   }
 
   explain(id: MissionId): Explanation {
@@ -181,8 +188,8 @@ export interface CreateAnswer {
   /** False when the same key had been used with the same body. */
   readonly created: boolean
   readonly mission: MissionDetail
-  /** As it was judged at first. */
-  readonly validation: Validation
+  /** What the caller is told: where the mission stands, and how it was judged. */
+  readonly answer: CreatedView
 }
 
 export interface RunAnswer {

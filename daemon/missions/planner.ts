@@ -27,7 +27,7 @@ export async function planFor(
     checkGivenPlan(body.plan)
     return { plan: body.plan, plan_source: 'given' }
   }
-  const rune = ports.runes.best(body.goal, body.category)
+  const rune = ports.runes.best(body.goal, body.category, body.input)
   if (rune !== undefined) {
     const learned = readMadePlan({ plan: rune.plan })
     if ('plan' in learned) return { plan: learned.plan, plan_source: 'rune', rune: rune.rune }

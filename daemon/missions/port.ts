@@ -122,6 +122,7 @@ export interface Runes {
   best(
     goal: string,
     category: Category,
+    input: unknown,
   ): { readonly rune: string; readonly plan: readonly PlanStep[] } | undefined
 }
 

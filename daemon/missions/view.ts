@@ -1,4 +1,4 @@
-import type { MissionDetail, MissionStep, MissionView } from '../contracts/mission.ts'
+import type { MissionDetail, MissionStep, MissionView, Validation } from '../contracts/mission.ts'
 import type { ArtifactRef } from '../contracts/module.ts'
 import type { Mission, StepRecord } from './mission.ts'
 
@@ -45,6 +45,19 @@ export function detailOf(mission: Mission): MissionDetail {
     },
     ...(order.retry_of === undefined ? {} : { retry_of: order.retry_of }),
   }
+}
+
+/** What `create` answers. */
+export interface CreatedView
+  extends Pick<MissionView, 'mission_id' | 'status' | 'decision' | 'score'>,
+    Pick<Validation, 'reasons' | 'counterfactual'> {
+  readonly validation: Validation
+}
+
+export function answerOf(mission: Mission): CreatedView {
+  const { reasons, counterfactual, score } = mission.validation
+  const { id: mission_id, status, decision, validation } = mission
+  return { mission_id, status, decision, score, validation, reasons, counterfactual }
 }
 
 /** Everything that can be fetched by name; of two with one name the later step's. */
