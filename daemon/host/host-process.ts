@@ -145,8 +145,9 @@ export class HostProcess {
 
   /** What it said before its end is still in the pipes. A descendant that escaped may hold them open for ever. */
   async #drain(child: ChildProcess, closed: Promise<void>): Promise<void> {
+    if (this.pid === undefined) return
     await new Promise<void>((resolve) => {
-      const enough = this.#clock.after(this.pid === undefined ? 0 : DRAIN_MS, resolve)
+      const enough = this.#clock.after(DRAIN_MS, resolve)
       void closed.then(() => {
         enough.cancel()
         resolve()

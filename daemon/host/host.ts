@@ -4,7 +4,7 @@ import { withDeadline } from '../kit/deadline.ts'
 import type { HostProcess } from './host-process.ts'
 import { ProcessInstance } from './instance.ts'
 import { DEFAULT_PROFILE, type Launch, type Machine, planLaunch } from './isolation.ts'
-import { killLeftovers, openLedger } from './leftovers.ts'
+import { killLeftovers, Ledger } from './leftovers.ts'
 import { BOOT_MS_MAX, exploreMachine } from './machine.ts'
 import type { HostPool, Instance, SpawnOrder, SpawnProfile } from './port.ts'
 import { Spares } from './spares.ts'
@@ -34,11 +34,12 @@ export async function createHostPool(options: HostPoolOptions): Promise<HostPool
   const { clock, runDir } = options
   const killed = await killLeftovers(runDir, clock)
   if (killed.length > 0) options.leftovers?.(killed)
-  const ledger = openLedger(runDir)
+  mkdirSync(runDir, { recursive: true, mode: 0o700 })
+  const ledger = new Ledger(runDir)
   mkdirSync(options.generationsDir, { recursive: true, mode: 0o700 })
   const { machine, first } = await exploreMachine({ ...options, ledger })
   const spares = new Spares(clock, ledger, planLaunch(machine, DEFAULT_PROFILE), options.spares, first)
-  return new ProcessPool(machine, clock, spares)
+  return new ProcessPool(machine, clock, spares, ledger)
 }
 
 class ProcessPool implements HostPool {
@@ -47,12 +48,14 @@ class ProcessPool implements HostPool {
   readonly #clock: Clock
   readonly #watch: PulseWatch
   readonly #spares: Spares
+  readonly #ledger: Ledger
 
-  constructor(machine: Machine, clock: Clock, spares: Spares) {
+  constructor(machine: Machine, clock: Clock, spares: Spares, ledger: Ledger) {
     this.#machine = machine
     this.#clock = clock
     this.#watch = new PulseWatch(clock)
     this.#spares = spares
+    this.#ledger = ledger
     this.isolation = machine.walled ? 'node-permission' : 'none'
   }
 
@@ -68,6 +71,7 @@ class ProcessPool implements HostPool {
 
   async close(): Promise<void> {
     await this.#spares.close()
+    await this.#ledger.settled()
   }
 
   #plan(profile: SpawnProfile): Launch {

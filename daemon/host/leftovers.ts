@@ -1,6 +1,7 @@
-import { mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
+import { readFileSync } from 'node:fs'
+import { readFile, rename, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { type Clock, sleep } from '../kit/clock.ts'
+import type { Clock } from '../kit/clock.ts'
 import type { HostLedger } from './host-process.ts'
 
 /** A process as it can be recognised again: numbers are reused, the moment of a start is not. */
@@ -11,29 +12,57 @@ interface Recorded {
 }
 
 /**
- * Keeps `run/hosts.json`, the list of host processes of this daemon. It is not synced: it matters after a kill of the
- * daemon, not after a power cut, and a machine that booted anew has no leftovers.
+ * Keeps `run/hosts.json`, the list of the host processes of this daemon, as well as the disk allows.
+ *
+ * It is not synced, and nobody waits for it: it matters after a kill of the daemon, not after a power cut, and a disk
+ * that is full or hangs must neither block the daemon nor keep a module from coming back.
  */
-export function openLedger(runDir: string): HostLedger {
-  const file = join(runDir, FILE)
-  const hosts = new Map<number, number>()
-  const write = (): void => {
-    const entries: Recorded[] = [...hosts].map(([pid, startTicks]) => ({ pid, startTicks }))
-    writeFileSync(`${file}.tmp`, JSON.stringify({ boot: bootId(), hosts: entries }), { mode: 0o600 })
-    renameSync(`${file}.tmp`, file)
+export class Ledger implements HostLedger {
+  readonly #file: string
+  readonly #hosts = new Map<number, number>()
+  #writing: Promise<void> | undefined
+  #isDirty = false
+
+  constructor(runDir: string) {
+    this.#file = join(runDir, FILE)
+    this.#write()
   }
-  mkdirSync(runDir, { recursive: true, mode: 0o700 })
-  write()
-  return {
-    add(pid) {
-      const startTicks = readStat(pid)?.startTicks
-      if (startTicks === undefined) return
-      hosts.set(pid, startTicks)
-      write()
-    },
-    remove(pid) {
-      if (hosts.delete(pid)) write()
-    },
+
+  add(pid: number): void {
+    const startTicks = readStat(pid)?.startTicks
+    if (startTicks === undefined) return
+    this.#hosts.set(pid, startTicks)
+    this.#write()
+  }
+
+  remove(pid: number): void {
+    if (this.#hosts.delete(pid)) this.#write()
+  }
+
+  /** Resolves when the file says what is known, or could not be written. */
+  async settled(): Promise<void> {
+    await this.#writing
+  }
+
+  /** One write at a time; what changes meanwhile goes into the next. */
+  #write(): void {
+    this.#isDirty = true
+    this.#writing ??= this.#drain().finally(() => {
+      this.#writing = undefined
+    })
+  }
+
+  async #drain(): Promise<void> {
+    while (this.#isDirty) {
+      this.#isDirty = false
+      const hosts: Recorded[] = [...this.#hosts].map(([pid, startTicks]) => ({ pid, startTicks }))
+      try {
+        await writeFile(`${this.#file}.tmp`, JSON.stringify({ boot: bootId(), hosts }), { mode: 0o600 })
+        await rename(`${this.#file}.tmp`, this.#file)
+      } catch {
+        // Whatever the disk has, the daemon learns it from its journal; the next change tries again.
+      }
+    }
   }
 }
 
@@ -46,7 +75,9 @@ export function openLedger(runDir: string): HostLedger {
 export async function killLeftovers(runDir: string, clock: Clock): Promise<number[]> {
   const left = readLedger(join(runDir, FILE)).filter(isStillThere)
   for (const { pid } of left) killGroup(pid)
-  for (let looks = 0; looks < LOOKS_MAX && left.some(isStillThere); looks += 1) await sleep(clock, LOOK_MS)
+  const enoughMs = clock.elapsed() + WAIT_MS_MAX
+  // A timer of the clock would not keep a process alive that has nothing else to do yet; a read does.
+  while (left.some(isStillThere) && clock.elapsed() < enoughMs) await readFile('/proc/self/stat')
   return left.map(({ pid }) => pid)
 }
 
@@ -104,5 +135,4 @@ function bootId(): string {
 
 const FILE = 'hosts.json'
 /** KILL takes effect within milliseconds; a process in a hung system call takes as long as the disk. */
-const LOOK_MS = 10
-const LOOKS_MAX = 100
+const WAIT_MS_MAX = 1_000

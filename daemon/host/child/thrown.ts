@@ -22,11 +22,12 @@ export function describe(thrown: unknown): ThrownData {
 /** Frames inside Node and inside the host tell an author nothing, and hide his own. */
 export function withoutInternals(stack: string): string {
   const isInternal = (line: string): boolean =>
-    /^\s+at /.test(line) && (line.includes('node:internal/') || line.includes(HOST_FOLDER))
+    /^\s+at /.test(line) ? /[( ]node:/.test(line) || line.includes(HOST_FOLDER) : line.startsWith('Node.js v')
   return stack
     .split('\n')
     .filter((line) => !isInternal(line))
     .join('\n')
+    .trimEnd()
 }
 
 /** Of the program that runs in a host, as stacks name it. */
