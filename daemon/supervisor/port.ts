@@ -1,10 +1,10 @@
 import type { ModuleCatalog } from '../catalog/port.ts'
 import type { ModuleOverride } from '../contracts/config.ts'
 import type { Actor, Fact, FactDraft } from '../contracts/fact.ts'
-import type { ActionSpecification } from '../contracts/manifest.ts'
+import type { Manifest } from '../contracts/manifest.ts'
 import type { ArtifactRef, MissionContext, RecordPaths } from '../contracts/module.ts'
 import type { LogParams, MetricsParams } from '../contracts/wire.ts'
-import type { HostPool } from '../host/port.ts'
+import type { HostPool, Instance } from '../host/port.ts'
 import type { Chance } from '../kit/chance.ts'
 import type { Clock } from '../kit/clock.ts'
 
@@ -23,6 +23,8 @@ export interface SupervisorEnvironment {
   /** What an instance said. */
   said(moduleId: string, instance: string, line: LogParams & { readonly stream?: 'stdout' | 'stderr' }): void
   measured(moduleId: string, params: MetricsParams): void
+  /** A unit is no longer what it was: state, replicas or settings. */
+  changed(subject: UnitView): void
   log(level: 'debug' | 'info' | 'warn' | 'error', message: string, fields?: object): void
   /** A bug in the supervisor itself: the daemon must not limp on. */
   onBug(error: unknown): void
@@ -36,6 +38,13 @@ export interface SupervisorEnvironment {
   /** Makes it when it is missing; returns its real path. */
   makeDataDir(moduleId: string): Promise<string>
   readonly startsPerMinute: number
+}
+
+/** A unit as its watchers see it. */
+export interface UnitView {
+  readonly id: string
+  readonly manifest: Manifest | undefined
+  readonly serving: { readonly ready: readonly { readonly instance: Instance | undefined }[] } | undefined
 }
 
 export interface ActionCall {
@@ -78,5 +87,3 @@ export interface ReloadOrder {
   readonly onlyIfChanged: boolean
   readonly actor: Actor
 }
-
-export type ActionLookup = (moduleId: string, action: string) => ActionSpecification | undefined

@@ -230,7 +230,10 @@ export class Supervisor {
       unit = new Unit(moduleId, this.#env, () => this.#remembered.of(moduleId), {
         budget: this.#budget,
         missing: (requires) => requires.find((id) => this.#units.get(id)?.ready !== true),
-        changed: (changed) => this.#tellDependants(changed),
+        changed: (changed) => {
+          this.#tellDependants(changed)
+          this.#env.changed(changed)
+        },
       })
       this.#units.set(moduleId, unit)
     }

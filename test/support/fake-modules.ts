@@ -137,6 +137,7 @@ export class FakeWorld {
       command: () => Promise.resolve({}),
       said: () => {},
       measured: () => {},
+      changed: () => {},
       log: () => {},
       onBug: (error) => this.bugs.push(error),
       overrides: {},
