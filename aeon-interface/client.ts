@@ -130,7 +130,9 @@ export interface AskOptions {
   readonly body?: unknown
   readonly headers?: Readonly<Record<string, string>>
   readonly timeoutMs?: number | undefined
-  readonly signal?: AbortSignal
+  readonly signal?: AbortSignal | undefined
+  /** Called when a stream begins: from here on nothing is missed. */
+  readonly onOpen?: () => void
 }
 
 /**

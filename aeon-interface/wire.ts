@@ -13,7 +13,9 @@ export interface WireRequest {
   /** For the whole answer; for a stream, for its head alone. */
   readonly timeoutMs: number
   /** Ends a stream; the promise then resolves. */
-  readonly signal?: AbortSignal
+  readonly signal?: AbortSignal | undefined
+  /** Called when a stream begins: from here on nothing is missed. */
+  readonly onOpen?: (() => void) | undefined
 }
 
 export interface WireAnswer {
@@ -54,7 +56,6 @@ export function exchange(request: WireRequest, onChunk?: (chunk: Buffer) => void
     const leave = (): void => finish()
     const take = (chunk: Buffer): void => {
       if (onChunk !== undefined && reader.status < 300) {
-        deadline.removeEventListener('abort', expire)
         onChunk(chunk)
         return
       }
@@ -62,7 +63,12 @@ export function exchange(request: WireRequest, onChunk?: (chunk: Buffer) => void
       if (sizeBytes > BODY_BYTES_MAX) throw new WireFault('broken', where)
       chunks.push(chunk)
     }
-    const reader = new AnswerReader(take)
+    const begin = (): void => {
+      if (onChunk === undefined || reader.status >= 300) return
+      deadline.removeEventListener('abort', expire)
+      request.onOpen?.()
+    }
+    const reader = new AnswerReader(begin, take)
 
     deadline.addEventListener('abort', expire)
     request.signal?.addEventListener('abort', leave)
@@ -130,13 +136,15 @@ function render({ path, method = 'GET', body, token, headers }: WireRequest): st
 class AnswerReader {
   status = 0
   readonly headers = new Map<string, string>()
+  readonly #begin: () => void
   readonly #take: (chunk: Buffer) => void
   #rest: Buffer = Buffer.alloc(0)
   #part: 'head' | 'known' | 'size' | 'chunk' | 'trailer' | 'open' | 'done' = 'head'
   /** Bytes that this part still wants. */
   #wanted = 0
 
-  constructor(take: (chunk: Buffer) => void) {
+  constructor(begin: () => void, take: (chunk: Buffer) => void) {
+    this.#begin = begin
     this.#take = take
   }
 
@@ -194,6 +202,7 @@ class AnswerReader {
     else if (length === undefined) this.#part = 'open'
     else this.#part = 'known'
     this.#wanted = Number(length ?? 0)
+    this.#begin()
     return true
   }
 

@@ -1,0 +1,136 @@
+import { join } from 'node:path'
+import { probe } from '../../aeon-interface/live.ts'
+import type { MissionDetail } from '../../daemon/contracts/mission.ts'
+import type { ModuleStatus } from '../../daemon/contracts/status.ts'
+import { sleep } from '../../daemon/kit/clock.ts'
+import {
+  type BusyLoop,
+  type CheckFindings,
+  checkText,
+  findBusyDaemon,
+  findBusyInstances,
+  judgeCheck,
+} from './check-report.ts'
+import type { Cli } from './cli.ts'
+import { EXIT, tellJson } from './exit.ts'
+import { operatorKey } from './key.ts'
+import type { CreatedMission } from './mission-text.ts'
+import { missionPath } from './mission-watch.ts'
+import { startPrivateDaemon } from './private-daemon.ts'
+import { jsonLines, readEnd } from './tail.ts'
+
+/**
+ * `nexus check`: creates and runs a real mission and reads back what it left. Exit 0 only when all is well.
+ *
+ * Asks the daemon that runs; where none does, one of its own, on free ports, that it ends again.
+ */
+export async function check(cli: Cli): Promise<number> {
+  const startedMs = cli.clock.elapsed()
+  const { daemon_running: running } = await probe('liveness', cli.socketPath)
+  const checked = running ? cli : await startPrivateDaemon(cli)
+  if (!running) cli.note(`no daemon runs at ${cli.socketPath}: checking one of its own in ${checked.dataDir}`)
+  const findings = await inspect(checked)
+  const report = judgeCheck({ ...findings, wallMs: cli.clock.elapsed() - startedMs })
+  if (cli.json) cli.printJson(report)
+  else cli.print(checkText(report))
+  return report.status === 'ok' ? EXIT.ok : EXIT.failed
+}
+
+const GOAL = {
+  goal: 'Check the runtime',
+  category: 'sanctuary',
+  constraints: { max_time_seconds: 60, max_steps: 3 },
+}
+/** The limit of the mission, and some for the queue. */
+const MISSION_MS = 75_000
+/** Samples are written right after the mission, without a sync: a moment is enough. */
+const TRACES_MS = 3_000
+/** Two looks at the processors of the instances lie at least this far apart, beyond one heartbeat. */
+const LOOKS_APART_MS = 1_500
+const POLL_MS = 50
+
+async function inspect(cli: Cli): Promise<Omit<CheckFindings, 'wallMs'>> {
+  const lookedMs = cli.clock.elapsed()
+  const first = await look(cli)
+  // Files carry whole milliseconds, rounded either way.
+  const sinceSeconds = cli.clock.now() / 1_000 - 0.002
+  const mission = await runMission(cli)
+  const metrics = await awaitLine(cli, 'runtime_metrics.jsonl', sinceSeconds)
+  const telemetry = await awaitLine(cli, 'telemetry.jsonl', sinceSeconds)
+  await sleep(cli.clock, Math.max(0, lookedMs + LOOKS_APART_MS - cli.clock.elapsed()))
+  const second = await look(cli)
+  const busyLoops: BusyLoop[] = [...findBusyDaemon(metrics.all), ...findBusyInstances(first, second)]
+  const instances = second.reduce((count, module) => count + module.instances.length, 0)
+  cli.note(
+    `looked at ${metrics.all.length} samples of the daemon's loop, and at ${instances} instances twice`,
+  )
+  return {
+    ...mission,
+    lastRuntimeMetric: metrics.last,
+    lastTelemetry: telemetry.last,
+    busyLoops,
+    notes: [`looked for the traces in ${cli.dataDir}`],
+  }
+}
+
+type MissionFindings = Pick<CheckFindings, 'created' | 'ran' | 'missionEndedWell'>
+
+/** Whatever goes wrong is a finding. */
+async function runMission(cli: Cli): Promise<MissionFindings> {
+  let created: object | null = null
+  try {
+    const answer = await cli.post<CreatedMission>('/v1/missions/create', GOAL)
+    const { mission_id, status, decision, score } = answer
+    created = { mission_id, status, decision, score }
+    const key = status === 'awaiting_approval' ? { operator_key: operatorKey(cli) } : {}
+    const ran = await runToItsEnd(cli, { mission_id, ...key })
+    return { created, ran, missionEndedWell: ran.status === 'ok' }
+  } catch (error) {
+    return { created, ran: { status: 'failed', ...tellJson(error) }, missionEndedWell: false }
+  }
+}
+
+async function runToItsEnd(cli: Cli, body: { readonly mission_id: string }): Promise<{ status: string }> {
+  const untilMs = cli.clock.elapsed() + MISSION_MS
+  for (;;) {
+    const answer = await cli.post<{ status: string }>(
+      '/v1/missions/run',
+      { ...body, wait_ms: 10_000 },
+      { timeoutMs: 20_000 },
+    )
+    if (answer.status !== 'accepted' || cli.clock.elapsed() > untilMs) {
+      const { mission_id, duration_ms, error } = await cli.get<MissionDetail>(missionPath(body.mission_id))
+      return { status: answer.status, ...{ mission_id, duration_ms, ...(error && { error }) } }
+    }
+  }
+}
+
+/** The last line of a file, once it is newer than the mission. */
+async function awaitLine(
+  cli: Cli,
+  name: string,
+  sinceSeconds: number,
+): Promise<{ last: object | null; all: readonly object[] }> {
+  const untilMs = cli.clock.elapsed() + TRACES_MS
+  for (;;) {
+    const all = jsonLines(await readEnd(join(cli.dataDir, name)))
+    const last = all.at(-1)
+    if (last !== undefined && Number((last as { ts?: unknown }).ts) >= sinceSeconds) return { last, all }
+    if (cli.clock.elapsed() > untilMs) return { last: null, all }
+    await pause(cli)
+  }
+}
+
+/** Instances as they are now; a daemon that does not answer this has told so by the mission already. */
+async function look(cli: Cli): Promise<readonly ModuleStatus[]> {
+  try {
+    return (await cli.get<{ modules: ModuleStatus[] }>('/v1/modules')).modules
+  } catch {
+    return []
+  }
+}
+
+/** The clock's own timers let the process end; this one is waited for. */
+async function pause(cli: Cli): Promise<void> {
+  await sleep(cli.clock, POLL_MS)
+}

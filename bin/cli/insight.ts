@@ -1,0 +1,123 @@
+import type { Cli } from './cli.ts'
+import { EXIT } from './exit.ts'
+import { clean, since, table, tone } from './text.ts'
+
+interface Omen {
+  readonly key: string
+  readonly module_id: string | null
+  readonly kind: string
+  readonly level: string
+  readonly count: number
+  readonly last_seen: string
+  readonly next_level: { readonly level: string; readonly at: number } | null
+}
+
+/** `nexus omens`: repeated failures, counted. */
+export async function omens(cli: Cli): Promise<number> {
+  const list = await cli.get<{ omens: readonly Omen[] }>('/v1/system/omens')
+  if (cli.json) cli.printJson(list)
+  else if (list.omens.length === 0) cli.print('no omens: nothing has failed repeatedly\n')
+  else cli.print(omensText(list.omens, cli.clock.now()))
+  return EXIT.ok
+}
+
+export function omensText(omens: readonly Omen[], nowMs: number): string {
+  return table<Omen>(
+    [
+      {
+        head: 'LEVEL',
+        cell: ({ level }) => level,
+        paint: (cell, { level }) =>
+          tone(level === 'ignore' ? 'dim' : level === 'warn' ? 'warn' : 'bad', cell),
+      },
+      { head: 'COUNT', align: 'right', cell: ({ count }) => String(count) },
+      { head: 'NEXT', cell: ({ next_level: next }) => (next === null ? '-' : `${next.level} at ${next.at}`) },
+      { head: 'LAST', align: 'right', cell: (omen) => since(omen.last_seen, nowMs) },
+      { head: 'MODULE', cell: (omen) => omen.module_id ?? '-' },
+      { head: 'KIND', cell: ({ kind }) => kind },
+      { head: 'PATTERN', cell: ({ key }) => key },
+    ],
+    omens,
+  )
+}
+
+interface Prediction {
+  readonly statement: string
+  readonly status: string
+  readonly probability: number | null
+  readonly interval: readonly [number, number] | null
+  readonly n: number
+  readonly horizon: string
+}
+
+/** `nexus predictions`: what is stated now, and how earlier statements held. */
+export async function predictions(cli: Cli): Promise<number> {
+  const list = await cli.get<{ predictions: readonly Prediction[]; note?: string }>('/v1/system/predictions')
+  if (cli.json) {
+    cli.printJson(list)
+    return EXIT.ok
+  }
+  cli.print(list.predictions.length === 0 ? 'no predictions\n' : predictionsText(list.predictions))
+  if (list.note) cli.print(`${clean(list.note)}\n`)
+  return EXIT.ok
+}
+
+export function predictionsText(predictions: readonly Prediction[]): string {
+  return table<Prediction>(
+    [
+      { head: 'P', align: 'right', cell: ({ probability }) => percent(probability) },
+      {
+        head: '80 %',
+        align: 'right',
+        cell: ({ interval }) => (interval === null ? '-' : `${percent(interval[0])}–${percent(interval[1])}`),
+      },
+      { head: 'N', align: 'right', cell: ({ n }) => String(n) },
+      { head: 'HORIZON', cell: ({ horizon }) => horizon },
+      {
+        head: 'STATEMENT',
+        cell: ({ statement, status }) => (status === 'stated' ? statement : `${statement} (${status})`),
+      },
+    ],
+    predictions,
+  )
+}
+
+interface Rune {
+  readonly rune: string
+  readonly version: number
+  readonly state: string
+  readonly category: string
+  readonly tokens: readonly string[]
+  readonly successes: number
+  readonly n: number
+  readonly bound: number
+  readonly plan: readonly { readonly uses: string }[]
+}
+
+/** `nexus runes`: plans learned from successes. */
+export async function runes(cli: Cli): Promise<number> {
+  const list = await cli.get<{ runes: readonly Rune[]; note: string }>('/v1/system/templates')
+  if (cli.json) cli.printJson(list)
+  else cli.print(list.runes.length === 0 ? `no runes: ${clean(list.note)}\n` : runesText(list.runes))
+  return EXIT.ok
+}
+
+export function runesText(runes: readonly Rune[]): string {
+  return table<Rune>(
+    [
+      { head: 'RUNE', cell: ({ rune }) => rune },
+      { head: 'VERSION', align: 'right', cell: ({ version }) => String(version) },
+      { head: 'STATE', cell: ({ state }) => state },
+      { head: 'CATEGORY', cell: ({ category }) => category },
+      { head: 'SUCCESSES', align: 'right', cell: ({ successes, n }) => `${successes}/${n}` },
+      { head: 'BOUND', align: 'right', cell: ({ bound }) => bound.toFixed(3) },
+      { head: 'GOAL', cell: ({ tokens }) => tokens.join(' ') },
+      { head: 'PLAN', cell: ({ plan }) => plan.map(({ uses }) => uses).join(', ') },
+    ],
+    runes,
+  )
+}
+
+function percent(share: number | null): string {
+  return share === null ? '-' : `${(share * 100).toFixed(0)} %`
+}

@@ -1,0 +1,134 @@
+import { pathOf } from '../../aeon-interface/client.ts'
+import { probe } from '../../aeon-interface/live.ts'
+import type { DaemonStatus, Explanation, ModuleStatus, ReloadResult } from '../../daemon/contracts/status.ts'
+import { parseAction, parseDuration, parseJson, parseValue } from './arguments.ts'
+import type { Cli } from './cli.ts'
+import { EXIT } from './exit.ts'
+import { daemonText, explanationText, modulesText, moduleText, reloadSentence } from './module-text.ts'
+import { clearScreen, watch } from './watch.ts'
+
+/** `nexus status [module]`: exit 1 when the daemon is not ready, or the module is unhealthy. */
+export async function status(
+  cli: Cli,
+  moduleId: string | undefined,
+  options: { watch?: boolean },
+): Promise<number> {
+  const show = moduleId === undefined ? () => showDaemon(cli) : () => showModule(cli, moduleId)
+  return options.watch ? watchIt(cli, show) : show()
+}
+
+/** `nexus modules`. */
+export async function modules(cli: Cli, options: { watch?: boolean }): Promise<number> {
+  const show = async (): Promise<number> => {
+    const list = await cli.get<{ modules: ModuleStatus[] }>('/v1/modules')
+    if (cli.json) cli.printJson(list)
+    else cli.print(modulesText(list.modules, cli.clock.now()))
+    return EXIT.ok
+  }
+  return options.watch ? watchIt(cli, show) : show()
+}
+
+/** `nexus reload <module>`: exit 1 when the new code did not hold and the old one serves on. */
+export async function reload(
+  cli: Cli,
+  moduleId: string,
+  options: { strategy?: string; generation?: string; dryRun?: boolean },
+): Promise<number> {
+  const { strategy, generation, dryRun } = options
+  const params = {
+    module_id: moduleId,
+    ...(strategy !== undefined && { strategy }),
+    ...(generation !== undefined && { generation }),
+    ...(dryRun && { dry_run: true }),
+  }
+  const result = await cli.command<ReloadResult>('reload_module', params)
+  if (cli.json) cli.printJson(result)
+  else cli.print(`${result.module_id}: ${reloadSentence(result)}\n${result.stack ? `${result.stack}\n` : ''}`)
+  return result.rolled_back ? EXIT.failed : EXIT.ok
+}
+
+/** `nexus start|stop <module>`. */
+export async function setRunning(cli: Cli, command: 'start' | 'stop', moduleId: string): Promise<number> {
+  const result = await cli.command<{ module_id: string; state: string }>(`${command}_module`, {
+    module_id: moduleId,
+  })
+  if (cli.json) cli.printJson(result)
+  else cli.print(`${result.module_id} is ${result.state}\n`)
+  return EXIT.ok
+}
+
+/** `nexus configure <module> <key> <value-json>`. */
+export async function configure(cli: Cli, moduleId: string, key: string, text: string): Promise<number> {
+  interface Configured {
+    readonly value: unknown
+    readonly previous: unknown
+    readonly applied: 'live' | 'reload'
+  }
+  const params = { module_id: moduleId, key, value: parseValue(text) }
+  const result = await cli.command<Configured>('configure', params)
+  if (cli.json) cli.printJson(result)
+  else {
+    const how = result.applied === 'live' ? 'applied live' : 'applied by a reload'
+    const change = `${JSON.stringify(result.previous) ?? 'unset'} → ${JSON.stringify(result.value)}`
+    cli.print(`${moduleId}: ${key} ${change}, ${how}\n`)
+  }
+  return EXIT.ok
+}
+
+/** `nexus call <module>/<action> [json]`: prints the output alone. */
+export async function call(cli: Cli, target: string, input: string | undefined): Promise<number> {
+  const params = {
+    ...parseAction(target),
+    ...(input !== undefined && { input: parseJson(input, 'the input') }),
+    ...(cli.timeoutMs !== undefined && { timeout_ms: Math.ceil(cli.timeoutMs) }),
+  }
+  // The daemon keeps the caller's deadline and says what it cut; the wire waits a little longer for that.
+  const waitMs = (cli.timeoutMs ?? parseDuration('1h')) + 2_000
+  const answer = await cli.post<{ result: { output: unknown } }>(`/v1/commands/call_action`, params, {
+    timeoutMs: waitMs,
+  })
+  cli.printJson(cli.json ? answer.result : answer.result.output)
+  return EXIT.ok
+}
+
+/** `nexus explain <module-or-mission>`. */
+export async function explain(cli: Cli, subject: string): Promise<number> {
+  const params = subject.includes('/') ? { module_id: subject } : { mission_id: subject }
+  const explanation = await cli.command<Explanation>('explain', params)
+  if (cli.json) cli.printJson(explanation)
+  else cli.print(explanationText(explanation, cli.clock.now()))
+  return EXIT.ok
+}
+
+/** `nexus metrics [module]`: Prometheus text as it is. */
+export async function metrics(cli: Cli, moduleId: string | undefined): Promise<number> {
+  const params = moduleId === undefined ? {} : { module_id: moduleId }
+  const result = await cli.command<{ text: string }>('get_metrics', params)
+  if (cli.json) cli.printJson(result)
+  else cli.print(result.text)
+  return EXIT.ok
+}
+
+async function showDaemon(cli: Cli): Promise<number> {
+  const [status, readiness] = await Promise.all([
+    cli.get<DaemonStatus>('/v1/status'),
+    probe('readiness', cli.socketPath),
+  ])
+  if (cli.json) cli.printJson(status)
+  else cli.print(daemonText(status, readiness.ready, readiness.reasons))
+  return readiness.ready ? EXIT.ok : EXIT.failed
+}
+
+async function showModule(cli: Cli, moduleId: string): Promise<number> {
+  const status = await cli.get<ModuleStatus>(`/v1/status/${pathOf(moduleId)}`)
+  if (cli.json) cli.printJson(status)
+  else cli.print(moduleText(status, cli.clock.now()))
+  return status.health.status === 'unhealthy' ? EXIT.failed : EXIT.ok
+}
+
+function watchIt(cli: Cli, show: () => Promise<number>): Promise<number> {
+  return watch(cli, ['module.*'], async () => {
+    clearScreen(cli)
+    await show()
+  })
+}
