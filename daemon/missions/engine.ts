@@ -27,6 +27,8 @@ export class Engine {
   /** From the moment a lane starts them: a claim counts before its attempt does. */
   readonly #attempts = new Set<Promise<void>>()
   #cutting = false
+  /** Expired, but not yet on record. */
+  readonly #overdue = new Set<MissionId>()
   readonly #offeredMs = new Map<MissionId, number>()
   readonly #listeners: ((mission: Mission) => void)[] = []
 
@@ -36,7 +38,7 @@ export class Engine {
     this.#ledger = ledger
     this.#lanes = new Lanes(ports.settings, (id) => this.#start(id))
     this.#starts = new Agenda(ports.clock, (id) => this.#offer(ledger.get(id)))
-    this.#expiries = new Agenda(ports.clock, (id) => this.#expire(id))
+    this.#expiries = new Agenda(ports.clock, (id) => this.#expireInTime(id))
   }
 
   /** What a durable change asks for. */
@@ -162,16 +164,27 @@ export class Engine {
     }
   }
 
-  #expire(id: MissionId): void {
+  /** Called before an approval is taken: one that ran out while nobody looked expires now. */
+  async expireOverdue(id: MissionId): Promise<void> {
+    if (this.#expiries.waitMs(id) === 0 || this.#overdue.has(id)) await this.#expire(id)
+  }
+
+  async #expire(id: MissionId): Promise<void> {
     const days = this.#ports.settings.approval_days
     const expired = decided('mission.expired', DAEMON, { after_days: days })
-    this.#ledger
-      .change(id, 'expired', ({ status }) => (status === 'awaiting_approval' ? expired : undefined))
-      .catch((error: unknown) => {
-        // A disk that is full today: silence never approves, so looking again later loses nothing.
-        this.#ports.log('warn', 'an approval could not be expired', { mission: id, error })
-        this.#expiries.put(id, EXPIRE_AGAIN_MS)
-      })
+    this.#overdue.add(id)
+    await this.#ledger.change(id, 'expired', ({ status }) =>
+      status === 'awaiting_approval' ? expired : undefined,
+    )
+    this.#overdue.delete(id)
+  }
+
+  #expireInTime(id: MissionId): void {
+    this.#expire(id).catch((error: unknown) => {
+      // The disk is full, say. Until it can be recorded, no approval is taken either.
+      this.#ports.log('warn', 'an approval could not be expired', { mission: id, error })
+      this.#expiries.put(id, EXPIRE_AGAIN_MS)
+    })
   }
 
   #approvalMs(mission: Mission): number {

@@ -2,7 +2,6 @@ import type { Explanation } from '../contracts/status.ts'
 import { counterfactualOf } from './decisions.ts'
 import { type Mission, unfinishedStep } from './mission.ts'
 import type { Running } from './running.ts'
-import { becauseOf } from './view.ts'
 
 /** What only the engine knows about a mission right now. */
 export interface Moment {
@@ -16,10 +15,7 @@ export function explain(mission: Mission, moment: Moment): Explanation {
   return {
     state: mission.status,
     since: mission.since,
-    because: [
-      ...mission.trail,
-      { at: mission.since, seq: mission.trail.at(-1)?.seq ?? 0, type: 'summary', say: becauseOf(mission) },
-    ],
+    because: mission.trail,
     ...outlook(mission, moment),
   }
 }

@@ -7,6 +7,7 @@ import {
   born,
   type Clearance,
   type Mission,
+  SAY_LENGTH_MAX,
   type StepRecord,
   TRAIL_KEPT,
   UNTOUCHED,
@@ -177,9 +178,6 @@ function sentenceOf({ type, d, ep }: Fact): string {
   ]
   return [name, ...details.filter((detail) => detail !== undefined)].join(', ').slice(0, SAY_LENGTH_MAX)
 }
-
-/** The trail stays in memory; the whole text is in the journal. */
-const SAY_LENGTH_MAX = 200
 
 /** Bodies of `mission.*` facts are written by this room alone. */
 function body<Type extends MissionFactType>(fact: Fact): MissionFacts[Type] {

@@ -105,9 +105,16 @@ export function born(fact: Fact, order: MissionOrder, status: MissionStatus): Mi
     retryInMs: 0,
     note: null,
     outcome: null,
-    trail: [{ at: fact.ts, seq: fact.seq, type: fact.type, say: `judged ${decision}` }],
+    trail: [{ at: fact.ts, seq: fact.seq, type: fact.type, say: judged(order.validation) }],
   }
 }
+
+function judged({ decision, score, reasons }: Validation): string {
+  return [`judged ${decision} with a score of ${score}`, ...reasons].join('; ').slice(0, SAY_LENGTH_MAX)
+}
+
+/** The trail stays in memory; the whole text is in the journal. */
+export const SAY_LENGTH_MAX = 200
 
 export const UNTOUCHED = {
   status: 'pending',

@@ -55,6 +55,7 @@ export class Missions {
   /** Lets a mission run, as far as the caller may, and waits for its end; one that has ended is never run again. */
   async run(authority: Authority, params: Omit<MissionRun, 'operator_key'>): Promise<RunAnswer> {
     const id = params.mission_id
+    await this.#engine.expireOverdue(id)
     await this.#ledger.change(id, 'run', (mission) => askedToRun(mission, authority, params))
     await this.#settled(id, params.wait_ms ?? WAIT_MS)
     const mission = this.#ledger.get(id)
@@ -65,6 +66,7 @@ export class Missions {
   }
 
   async approve(authority: Authority, { mission_id, reason }: Decision): Promise<MissionDetail> {
+    await this.#engine.expireOverdue(mission_id)
     return detailOf(
       await this.#ledger.change(mission_id, 'approved', (mission) => approved(mission, authority, reason)),
     )
