@@ -37,7 +37,7 @@ export async function runStep(
   world: StepWorld,
 ): Promise<StepEnd> {
   for (let tries = 0; ; tries += 1) {
-    const end = await tryStep(mission, step, running, world)
+    const end = await tryStep(mission, step, tries, running, world)
     if (end.kind !== 'failed' || !end.retry || tries >= (step.retries ?? 0) || running.halt) return end
     const finished = { step: step.id, status: 'failed', artifacts: [], duration_ms: 0, cpu_ms: 0 } as const
     await world.write(decided('mission.step_finished', DAEMON, { ...finished, error: end.error }))
@@ -47,6 +47,7 @@ export async function runStep(
 async function tryStep(
   mission: Mission,
   step: PlanStep,
+  repeated: number,
   running: Running,
   world: StepWorld,
 ): Promise<StepEnd> {
@@ -55,8 +56,8 @@ async function tryStep(
   const idempotent = spec?.idempotent ?? false
   try {
     const input = await resolve(step.with ?? {}, mission.order.input, (id) => outputOf(mission, id, blobs))
-    const tries = (mission.steps.find(({ id }) => id === step.id)?.tries ?? 0) + 1
-    const started = { step: step.id, uses: step.uses, try: tries, idempotent }
+    const before = mission.steps.find(({ id }) => id === step.id)?.tries ?? 0
+    const started = { step: step.id, uses: step.uses, try: before + repeated + 1, idempotent }
     await world.write(decided('mission.step_started', DAEMON, started))
     if (running.halt) return await notCalled(step, world)
     const timeoutMs = Math.min(
