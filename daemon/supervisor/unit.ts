@@ -8,16 +8,19 @@ import type { Departure, SpawnProfile } from '../host/port.ts'
 import type { Timer } from '../kit/clock.ts'
 import { Mailbox } from '../kit/mailbox.ts'
 import { moveOf } from '../kit/state-table.ts'
+import { Assembly, departureFact } from './assembly.ts'
 import { CallDesk } from './call-desk.ts'
 import { LIFECYCLE, type ModuleAct, type ModuleEvent } from './lifecycle-table.ts'
 import type { ActionAnswer, ActionCall, ReloadOrder, SupervisorEnvironment } from './port.ts'
-import { profileOf, provideInstance } from './provide.ts'
+import { profileOf } from './provide.ts'
+import { Reloads } from './reloads.ts'
 import type { ModuleMemory } from './remembered.ts'
-import { describeDeparture, type Replica, ReplicaSet } from './replica-set.ts'
-import { type Crash, FORGIVEN_AFTER_MS, judgeCrash, type RestartBudget } from './restart-policy.ts'
-import { selfTest } from './self-test.ts'
+import { describeDeparture, type Replica, type ReplicaSet } from './replica-set.ts'
+import { type Crash, FORGIVEN_AFTER_MS, type RestartBudget } from './restart-policy.ts'
+import { Retries } from './retries.ts'
 import { effectiveConfig } from './settings.ts'
-import { Swap, type SwapEnd } from './swap.ts'
+import { EXIT_CONFIG, isFinal, reasonOf, toStartFailure } from './start-failure.ts'
+import type { SwapEnd } from './swap.ts'
 
 export const SUPERVISOR: Actor = { kind: 'daemon', name: 'supervisor' }
 
@@ -53,6 +56,9 @@ export class Unit {
   readonly #memory: () => ModuleMemory
   readonly #neighbours: UnitNeighbours
   readonly #box: Mailbox<Letter>
+  readonly #assembly: Assembly
+  readonly #retries: Retries
+  readonly #reloads: Reloads
   readonly #arrivals = new Set<() => void>()
   readonly #retiring = new Set<Promise<void>>()
   #state: ModuleState = 'discovered'
@@ -61,13 +67,7 @@ export class Unit {
   #entry: CatalogEntry | undefined
   #generation: Generation | undefined
   #serving: ReplicaSet | undefined
-  #swap: { swap: Swap; abort: AbortController; order: ReloadOrder; done: Promise<ReloadResult> } | undefined
   #run = 0
-  #crashes: Crash[] = []
-  #restarts = 0
-  #instances = 0
-  #timer: Timer | undefined
-  #retryAtMs: number | undefined
   #settleTimer: Timer | undefined
   #failure: NexusError | undefined
   #lastReload: ReloadResult | undefined
@@ -92,6 +92,32 @@ export class Unit {
       notReady: () => new NexusError('MODULE_NOT_READY', { module: id, state: this.#state }),
       keep: (bytes) => env.keep(bytes),
     })
+    this.#retries = new Retries(env.clock, env.chance, neighbours.budget)
+    this.#assembly = new Assembly({
+      moduleId: id,
+      env,
+      memory,
+      events: {
+        ready: () => this.#becameReady(),
+        notReady: (_, reason) => this.#becameNotReady(reason),
+        suspect: (replica, missingMs) => this.#suspected(replica, missingMs),
+        departed: (replica, departure, readyMs) => this.#departed(replica, departure, readyMs),
+      },
+      proven: ({ id: generation, manifest }, runs) =>
+        this.#note('module.self_tested', { generation, categories: manifest.categories, runs }),
+    })
+    this.#reloads = new Reloads({
+      moduleId: id,
+      env,
+      assembly: this.#assembly,
+      memory,
+      wanted: ({ manifest }) => env.overrides[id]?.replicas ?? manifest.replicas,
+      serve: (set) => {
+        this.#serving = set
+        this.desk.pump()
+      },
+      ended: (end, old, order) => this.#swapEnded(end, old, order),
+    })
   }
 
   get state(): ModuleState {
@@ -104,7 +130,7 @@ export class Unit {
     return this.#because
   }
   get retryAtMs(): number | undefined {
-    return this.#retryAtMs
+    return this.#retries.atMs
   }
   get serving(): ReplicaSet | undefined {
     return this.#serving
@@ -113,7 +139,7 @@ export class Unit {
     return this.#serving?.generation ?? this.#generation
   }
   get restarts(): number {
-    return this.#restarts
+    return this.#retries.count
   }
   get lastReload(): ReloadResult | undefined {
     return this.#lastReload
@@ -155,7 +181,7 @@ export class Unit {
 
   /** Resolves when it has come up, or has failed to. @throws NexusError why it did not. */
   async start(because: string): Promise<void> {
-    this.#crashes = []
+    this.#retries.forgive()
     await this.#box.idle()
     if (SERVING.has(this.#state) || this.#state === 'starting') return this.#arrival()
     this.#generationOfDisk()
@@ -269,7 +295,7 @@ export class Unit {
   // --- coming up ---------------------------------------------------------------------------------------------
 
   #bring(letter: Letter): void {
-    this.#disarm()
+    this.#retries.disarm()
     if (letter.event === 'renew' || letter.event === 'fallback') this.#discard()
     const missing = this.#neighbours.missing(this.manifest?.requires ?? [])
     if (missing !== undefined && this.#serving === undefined) {
@@ -283,20 +309,13 @@ export class Unit {
   }
 
   async #comeUp(run: number): Promise<void> {
-    const generation = this.#generation ?? (await this.#choose())
+    const generation = this.#generation ?? (await this.#assembly.choose())
     if (run !== this.#run) return
     this.#generation = generation
-    this.#serving ??= this.#form(generation)
-    const set = this.#serving
-    const absent = this.replicasWanted - set.replicas.size
-    const ends = await Promise.allSettled(
-      Array.from({ length: absent }, () => this.#bringOne(set, undefined)),
-    )
-    const failed = ends.find((end) => end.status === 'rejected')
-    if (failed === undefined) return
-    if (set.replicas.size === 0) throw failed.reason
-    if (run === this.#run)
-      this.#post('thinned', reasonOf(failed.reason), { crash: this.#crashNow(0, false), run })
+    this.#serving ??= this.#assembly.form(generation)
+    const failure = await this.#assembly.complete(this.#serving, this.replicasWanted)
+    if (failure === undefined || run !== this.#run) return
+    this.#post('thinned', reasonOf(failure), { crash: this.#retries.crash(0), run })
   }
 
   #cameUp(run: number): void {
@@ -323,7 +342,7 @@ export class Unit {
     if (this.#fallBack(phase, reason)) return
     const because = `${phase}: ${reason}`
     if (isFinal(this.#failure)) return this.#post('broken', because, { run })
-    this.#post('lost', because, { crash: this.#crashNow(0, false), run })
+    this.#post('lost', because, { crash: this.#retries.crash(0), run })
   }
 
   /** A generation that never was good gives way to the one that was. */
@@ -342,54 +361,6 @@ export class Unit {
       () => this.#post('broken', `${phase}: ${reason}`, { run }),
     )
     return true
-  }
-
-  async #choose(): Promise<Generation> {
-    const { lastGood, refused } = this.#memory()
-    const staged = await this.#env.catalog.stage(this.id)
-    if (lastGood === undefined || !refused.some(({ generation }) => generation === staged.id)) return staged
-    return this.#env.catalog.kept(this.id, lastGood).catch(() => staged)
-  }
-
-  #form(generation: Generation): ReplicaSet {
-    const config = this.#configOf(generation.manifest)
-    return new ReplicaSet(
-      generation,
-      config,
-      this.#env.clock,
-      {
-        ready: () => this.#becameReady(),
-        notReady: (_, reason) => this.#becameNotReady(reason),
-        suspect: (replica, missingMs) => this.#suspected(replica, missingMs),
-        departed: (replica, departure, readyMs) => this.#departed(replica, departure, readyMs),
-      },
-      (replica, listener, inherited) =>
-        provideInstance({ env: this.#env, generation, config, instance: replica.id, listener, inherited }),
-    )
-  }
-
-  async #bringOne(set: ReplicaSet, inherited: unknown): Promise<void> {
-    const { id } = this
-    const { manifest, id: generation } = set.generation
-    this.#instances += 1
-    const instance = `${id}#${this.#instances}`
-    await set.bringUp(
-      instance,
-      {
-        log: (line) => this.#env.said(id, instance, line),
-        metrics: (params) => this.#env.measured(id, params),
-        command: (name, params) => this.#env.command(id, name, params),
-      },
-      {
-        inherited,
-        prove: async (running) => {
-          if (this.#memory().tested.includes(generation)) return
-          const runs = await selfTest(manifest, running, this.#env.clock)
-          if (runs.length > 0)
-            this.#note('module.self_tested', { generation, categories: manifest.categories, runs })
-        },
-      },
-    )
   }
 
   // --- serving -----------------------------------------------------------------------------------------------
@@ -426,30 +397,19 @@ export class Unit {
 
   #suspected(replica: Replica, missingMs: number): void {
     this.#note('module.suspected', { instance: replica.id, missing_ms: Math.round(missingMs) })
-    this.#swap?.swap.disturbed(replica, 'suspect')
+    this.#reloads.disturbed(replica, 'suspect')
   }
 
   #departed(replica: Replica, departure: Departure, readyMs: number): void {
     const reason = describeDeparture(departure)
-    const { id: generation } = replica.set.generation
-    this.#note(departure.how === 'hung' ? 'module.hung' : 'module.crashed', {
-      generation,
-      instance: replica.id,
-      how: departure.how,
-      reason,
-      ready_ms: Math.round(readyMs),
-      ...(departure.how === 'exited' ? { exit_code: departure.exitCode, signal: departure.signal } : {}),
-    })
-    if (this.#swap?.swap.owns(replica.set)) return this.#swap.swap.disturbed(replica, departure)
+    const { type, d } = departureFact(replica, departure, reason, readyMs)
+    this.#note(type, d)
+    if (this.#reloads.disturbed(replica, departure)) return
     if (replica.set !== this.#serving || this.#state === 'reloading') return
     const clean = departure.how === 'exited' && departure.exitCode === 0
     const exitCode = departure.how === 'exited' ? departure.exitCode : null
     const event = replica.set.replicas.size > 0 ? 'thinned' : 'exited'
-    this.#post(event, reason, { crash: this.#crashNow(readyMs, clean), exitCode, run: this.#run })
-  }
-
-  #crashNow(readyMs: number, clean: boolean): Crash {
-    return { atMs: this.#env.clock.elapsed(), readyMs, clean }
+    this.#post(event, reason, { crash: this.#retries.crash(readyMs, clean), exitCode, run: this.#run })
   }
 
   // --- going down --------------------------------------------------------------------------------------------
@@ -462,45 +422,26 @@ export class Unit {
       return this.#post('broken', 'it exited with code 78: its settings are wrong')
     const young = this.#settleTimer !== undefined && crash.readyMs < manifest.timeouts.settle_ms
     if (letter.event === 'exited' && young && this.#fallBack('settle', letter.because)) return
-    if (crash.readyMs >= FORGIVEN_AFTER_MS) this.#crashes = []
-    this.#crashes = [
-      ...this.#crashes.filter(({ atMs }) => crash.atMs - atMs < CRASHES_KEPT_MS).slice(-1_000),
-      crash,
-    ]
 
-    const verdict = judgeCrash(this.#crashes, manifest.restart, this.#env.chance)
+    const { policy, within_ms: withinMs } = manifest.restart
+    const verdict = this.#retries.judge(crash, manifest.restart)
     switch (verdict.restart) {
       case 'never':
-        return this.#post('done', `${letter.because}; its restart policy is ${manifest.restart.policy}`)
+        return this.#post('done', `${letter.because}; its restart policy is ${policy}`)
       case 'spent':
         this.#note('module.crashloop', { crashes: verdict.crashes, reason: letter.because })
-        this.#arm(verdict.waitMs, 'one try in five minutes')
-        return this.#post(
-          'spent',
-          `${verdict.crashes} crashes in ${manifest.restart.within_ms} ms: ${letter.because}`,
-        )
+        this.#tryAgain(verdict.waitMs, 'one try in five minutes')
+        return this.#post('spent', `${verdict.crashes} crashes in ${withinMs} ms: ${letter.because}`)
       case 'now':
-        return this.#arm(this.#neighbours.budget.take(crash.atMs), 'it crashed and is started again')
-      case 'later': {
-        const waitMs = Math.max(verdict.waitMs, this.#neighbours.budget.take(crash.atMs))
-        return this.#arm(waitMs, 'its backoff is over')
-      }
+        return this.#tryAgain(verdict.waitMs ?? 0, 'it crashed and is started again')
+      case 'later':
+        return this.#tryAgain(verdict.waitMs, 'its backoff is over')
     }
   }
 
-  #arm(waitMs: number, because: string): void {
-    this.#timer?.cancel()
-    this.#restarts += 1
-    if (waitMs <= 0) return this.#post('due', because, { run: this.#run })
-    this.#retryAtMs = this.#env.clock.now() + waitMs
+  #tryAgain(waitMs: number, because: string): void {
     const run = this.#run
-    this.#timer = this.#env.clock.after(waitMs, () => this.#post('due', because, { run }))
-  }
-
-  #disarm(): void {
-    this.#timer?.cancel()
-    this.#timer = undefined
-    this.#retryAtMs = undefined
+    this.#retries.arm(waitMs, () => this.#post('due', because, { run }))
   }
 
   #alarm(letter: Letter): void {
@@ -511,7 +452,7 @@ export class Unit {
   /** Whatever runs or comes up is no longer wanted. */
   #discard(): void {
     this.#run += 1
-    this.#disarm()
+    this.#retries.disarm()
     this.#settleTimer?.cancel()
     this.#settleTimer = undefined
     const set = this.#serving
@@ -520,14 +461,13 @@ export class Unit {
   }
 
   #halt(): void {
-    const swap = this.#swap
-    swap?.abort.abort('the module was stopped')
+    this.#reloads.abort('the module was stopped')
     this.#discard()
     this.desk.dismiss()
     this.#generation = undefined
     const run = this.#run
     const over = async (): Promise<void> => {
-      await swap?.done
+      await this.#reloads.idle()
       await Promise.all(this.#retiring)
       this.#note('module.stopped', { reason: this.#because })
       this.#post('halted', this.#because, { run })
@@ -543,86 +483,52 @@ export class Unit {
 
   // --- reloading ---------------------------------------------------------------------------------------------
 
-  #beginSwap(letter: Letter): void {
-    const { order } = letter
+  #beginSwap({ order, reply }: Letter): void {
     const old = this.#serving
     assert(order !== undefined && old !== undefined, 'a reload comes with its order, while something serves')
-    const running = this.#swap
-    const reply = (result: ReloadResult): void => letter.reply?.(result)
-    if (running !== undefined) {
-      // The newest save is judged against the last committed code; the one under way is no longer of interest.
-      running.abort.abort('a newer reload took its place')
-      void running.done.then(() => this.reload(order)).then(reply, this.#env.onBug)
-      return
-    }
-    const abort = new AbortController()
-    const swap = new Swap(
-      {
-        moduleId: this.id,
-        clock: this.#env.clock,
-        signal: abort.signal,
-        old,
-        choose: () => this.#chooseNext(order),
-        refused: (id) => this.#memory().refused.find(({ generation }) => generation === id),
-        form: (generation) => this.#form(generation),
-        bring: async (set, inherited) => {
-          const { replicas } = set.generation.manifest
-          const wanted = this.#env.overrides[this.id]?.replicas ?? replicas
-          await Promise.all(Array.from({ length: wanted }, () => this.#bringOne(set, inherited)))
-        },
-        serve: (set) => {
-          this.#serving = set
-          this.desk.pump()
-        },
-      },
-      order,
-      !(old.generation.manifest.exclusive || order.strategy === 'immediate'),
-    )
-    const done = swap.run().then((end) => this.#endSwap(end, old, order))
-    this.#swap = { swap, abort, order, done }
-    done.then(reply, this.#env.onBug)
+    // The newest save is judged against the last committed code; the one under way is no longer of interest.
+    const superseding = this.#reloads.running
+    if (superseding) this.#reloads.abort('a newer reload took its place')
+    const done = superseding
+      ? this.#reloads.idle().then(() => this.reload(order))
+      : this.#reloads.begin(order, old)
+    done.then((result) => reply?.(result), this.#env.onBug)
   }
 
-  #chooseNext(order: ReloadOrder): Promise<Generation> {
-    const { generation } = order
-    return generation === undefined
-      ? this.#env.catalog.stage(this.id)
-      : this.#env.catalog.kept(this.id, generation)
-  }
-
-  #endSwap(end: SwapEnd, old: ReplicaSet, order: ReloadOrder): ReloadResult {
-    this.#swap = undefined
-    const { result } = end
+  #swapEnded(end: SwapEnd, old: ReplicaSet, order: ReloadOrder): ReloadResult {
+    const { result, next } = end
     if (this.#state !== 'reloading') {
       // Stopped meanwhile: nothing of either set is wanted.
-      for (const set of [old, end.next]) if (set !== undefined) this.#retire(set)
+      for (const set of [old, next]) if (set !== undefined) this.#retire(set)
       return result
     }
-    if (end.serving === 'next' && end.next !== undefined) {
-      this.#generation = end.next.generation
-      this.#crashes = []
-      this.#lastReload = result
-      this.#retire(old)
-      this.#note('module.reloaded', { ...withoutId(result) }, order.actor)
-      this.#accept(end.next)
-      this.#post('swapped', 'the new code has settled', { run: this.#run })
-      return result
-    }
-    if (end.next !== undefined) this.#retire(end.next)
+    if (end.serving === 'next' && next !== undefined) this.#commit(result, old, next, order)
+    else this.#revert(end, old, order)
+    return result
+  }
+
+  #commit(result: ReloadResult, old: ReplicaSet, next: ReplicaSet, { actor }: ReloadOrder): void {
+    this.#generation = next.generation
+    this.#retries.forgive()
+    this.#lastReload = result
+    this.#retire(old)
+    this.#note('module.reloaded', { ...withoutId(result) }, actor)
+    this.#accept(next)
+    this.#post('swapped', 'the new code has settled', { run: this.#run })
+  }
+
+  #revert({ result, next, condemned, generation }: SwapEnd, old: ReplicaSet, { actor }: ReloadOrder): void {
+    if (next !== undefined) this.#retire(next)
     if (result.rolled_back) {
       this.#lastReload = result
-      const failed = end.condemned ? { generation: end.generation } : { generation: undefined }
-      this.#note(
-        'module.rolled_back',
-        { ...withoutId(result), ...failed, to: old.generation.id },
-        order.actor,
-      )
+      const failed = condemned ? generation : undefined
+      const d = { ...withoutId(result), generation: failed, to: old.generation.id }
+      this.#note('module.rolled_back', d, actor)
     }
-    const alive = old.replicas.size > 0
     const because = result.reason ?? 'the reload was reverted'
-    if (alive) this.#post('reverted', because, { run: this.#run })
-    else this.#post('exited', because, { crash: this.#crashNow(FORGIVEN_AFTER_MS, false), run: this.#run })
-    return result
+    if (old.replicas.size > 0) return this.#post('reverted', because, { run: this.#run })
+    // It was stopped for the swap, or died during it: what was well comes back at once.
+    this.#post('exited', because, { crash: this.#retries.crash(FORGIVEN_AFTER_MS), run: this.#run })
   }
 
   async #renew(order: ReloadOrder): Promise<ReloadResult> {
@@ -630,11 +536,11 @@ export class Unit {
     const previous = this.generation?.id ?? null
     if (moveOf<ModuleState, ModuleEvent, ModuleAct>(LIFECYCLE, this.#state, 'renew') === undefined)
       return this.#refusal(`it is ${this.#state}`)
-    const next = await this.#chooseNext(order)
+    const next = await this.#reloads.next(order)
     if (order.onlyIfChanged && next.id === previous && this.#state !== 'failed') {
       return this.#refusal('the content is the same')
     }
-    this.#crashes = []
+    this.#retries.forgive()
     this.#generation = next
     this.#post('renew', 'its code or its settings changed')
     await this.#box.idle()
@@ -701,10 +607,6 @@ export class Unit {
   }
 }
 
-/** Exit code 78 (sysexits: configuration): no retry until code or settings change. */
-const EXIT_CONFIG = 78
-const CRASHES_KEPT_MS = 86_400_000
-
 const SERVING: ReadonlySet<ModuleState> = new Set(['started', 'reloading'])
 const CALLABLE: ReadonlySet<ModuleState> = new Set([
   'starting',
@@ -727,25 +629,4 @@ const RESTING: ReadonlySet<ModuleState> = new Set([
 
 function withoutId({ module_id: _, ...rest }: ReloadResult): Omit<ReloadResult, 'module_id'> {
   return rest
-}
-
-function reasonOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error)
-}
-
-function toStartFailure(module: string, error: unknown): NexusError {
-  if (error instanceof NexusError && error.code === 'MODULE_START_FAILED') return error
-  // What the catalog or the settings refuse is refused again until somebody changes it.
-  const unloadable = error instanceof NexusError ? 1 : 0
-  return new NexusError(
-    'MODULE_START_FAILED',
-    { module, phase: 'prepare', reason: reasonOf(error), unloadable },
-    { cause: error },
-  )
-}
-
-/** Syntax errors, missing exports and wrong settings do not heal by waiting. */
-function isFinal({ facts }: NexusError): boolean {
-  const { unloadable, config_error: configError, exit_code: exitCode } = facts
-  return unloadable === 1 || configError === 1 || exitCode === EXIT_CONFIG
 }

@@ -1,0 +1,102 @@
+import type { Generation } from '../catalog/port.ts'
+import type { Departure, InstanceListener } from '../host/port.ts'
+import type { SupervisorEnvironment } from './port.ts'
+import { provideInstance } from './provide.ts'
+import type { ModuleMemory } from './remembered.ts'
+import { type Replica, ReplicaSet, type ReplicaSetEvents } from './replica-set.ts'
+import { type SelfTestRun, selfTest } from './self-test.ts'
+import { effectiveConfig } from './settings.ts'
+
+export interface AssemblyOptions {
+  readonly moduleId: string
+  readonly env: SupervisorEnvironment
+  memory(): ModuleMemory
+  readonly events: ReplicaSetEvents
+  /** A generation passed its self-test for the first time. */
+  proven(generation: Generation, runs: readonly SelfTestRun[]): void
+}
+
+/** Builds what runs of one module: chooses the generation, forms its set, brings replicas up one by one. */
+export class Assembly {
+  readonly #options: AssemblyOptions
+  #instances = 0
+
+  constructor(options: AssemblyOptions) {
+    this.#options = options
+  }
+
+  /** What the folder holds, unless that was reverted before: then the last known good. */
+  async choose(): Promise<Generation> {
+    const { moduleId, env, memory } = this.#options
+    const { lastGood, refused } = memory()
+    const staged = await env.catalog.stage(moduleId)
+    if (lastGood === undefined || !refused.some(({ generation }) => generation === staged.id)) return staged
+    return env.catalog.kept(moduleId, lastGood).catch(() => staged)
+  }
+
+  /** An empty set of this generation with the settings in force. @throws NexusError `CONFIG_VALUE_INVALID`. */
+  form(generation: Generation): ReplicaSet {
+    const { moduleId, env, memory, events } = this.#options
+    const override = env.overrides[moduleId]?.config ?? {}
+    const config = effectiveConfig(generation.manifest, override, memory().config)
+    return new ReplicaSet(generation, config, env.clock, events, (replica, listener, inherited) =>
+      provideInstance({ env, generation, config, instance: replica.id, listener, inherited }),
+    )
+  }
+
+  /**
+   * Brings up what is missing of `wanted`; resolves with the first failure when some came up all the same.
+   *
+   * @throws NexusError `MODULE_START_FAILED` when nothing came up.
+   */
+  async complete(set: ReplicaSet, wanted: number, inherited?: unknown): Promise<unknown> {
+    const absent = Math.max(0, wanted - set.replicas.size)
+    const ends = await Promise.allSettled(
+      Array.from({ length: absent }, () => this.#bringOne(set, inherited)),
+    )
+    const failed = ends.find((end) => end.status === 'rejected')
+    if (failed !== undefined && set.replicas.size === 0) throw failed.reason
+    return failed?.reason
+  }
+
+  async #bringOne(set: ReplicaSet, inherited: unknown): Promise<void> {
+    const { moduleId, env, memory, proven } = this.#options
+    this.#instances += 1
+    const instance = `${moduleId}#${this.#instances}`
+    const listener: Pick<InstanceListener, 'log' | 'metrics' | 'command'> = {
+      log: (line) => env.said(moduleId, instance, line),
+      metrics: (params) => env.measured(moduleId, params),
+      command: (name, params) => env.command(moduleId, name, params),
+    }
+    await set.bringUp(instance, listener, {
+      inherited,
+      prove: async (running) => {
+        const { generation } = set
+        if (memory().tested.includes(generation.id)) return
+        const runs = await selfTest(generation.manifest, running, env.clock)
+        if (runs.length > 0) proven(generation, runs)
+      },
+    })
+  }
+}
+
+/** The fact that a departure leaves. */
+export function departureFact(
+  replica: Replica,
+  departure: Departure,
+  reason: string,
+  readyMs: number,
+): { readonly type: string; readonly d: Readonly<Record<string, unknown>> } {
+  const { how } = departure
+  return {
+    type: how === 'hung' ? 'module.hung' : 'module.crashed',
+    d: {
+      generation: replica.set.generation.id,
+      instance: replica.id,
+      how,
+      reason,
+      ready_ms: Math.round(readyMs),
+      ...(how === 'exited' ? { exit_code: departure.exitCode, signal: departure.signal } : {}),
+    },
+  }
+}
