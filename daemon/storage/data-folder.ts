@@ -1,6 +1,6 @@
-import { dirname, join } from 'node:path'
+import { basename, dirname, join } from 'node:path'
 import { NexusError } from '../contracts/failure.ts'
-import { codeOf, type Disk } from './disk.ts'
+import { codeOf, type Disk, type DiskEntry } from './disk.ts'
 
 /** Where everything lies under one data folder. */
 export interface DataPaths {
@@ -64,9 +64,11 @@ export async function prepareDataFolder(disk: Disk, root: string): Promise<DataP
     if (there !== undefined && there.kind !== 'directory') {
       throw unusable('it is not a folder', 'name a folder with --data-dir, or move that file away')
     }
-    // It becomes private to this account, which nobody wants for a folder that all share.
-    if (root === '/' || ((there?.mode ?? 0) & STICKY) !== 0) {
-      throw unusable('others use it too', 'name a folder below it with --data-dir')
+    if (there !== undefined && (await isShared(disk, paths, there))) {
+      throw unusable(
+        'it holds other things, and would become private',
+        'name a folder of its own with --data-dir',
+      )
     }
     const isNew = await disk.makeDir(root)
     for (const dir of [paths.segments, paths.generations, paths.artifacts, paths.quarantine, paths.run]) {
@@ -82,6 +84,16 @@ export async function prepareDataFolder(disk: Disk, root: string): Promise<DataP
     throw unusable(codeOf(error), adviceFor(codeOf(error), root), error)
   }
   return paths
+}
+
+/** The folder becomes private to this account. Nobody wants that for `/tmp` or `/etc`, given by mistake. */
+async function isShared(disk: Disk, paths: DataPaths, root: DiskEntry): Promise<boolean> {
+  if ((root.mode & 0o7777) === 0o700) return false
+  if ((await disk.stat(paths.journal)) !== undefined) return false
+  const own = new Set(Object.values(paths).map((path) => basename(path)))
+  const harmless = ['README.md', 'lost+found', '.gitignore', '.gitkeep', '.DS_Store']
+  const foreign = (await disk.list(paths.root)).filter((name) => !own.has(name) && !harmless.includes(name))
+  return paths.root === dirname(paths.root) || (root.mode & STICKY) !== 0 || foreign.length > 0
 }
 
 const STICKY = 0o1000

@@ -263,7 +263,7 @@ async function openJournal(
 ): Promise<{ journal: Journal; recovery: Recovery }> {
   const { disk, dataDir, segmentBytesMax, from = START, onReplay } = options
   const paths = dataPaths(dataDir)
-  for (const dir of [paths.root, paths.segments, paths.quarantine, paths.run]) await disk.makeDir(dir)
+  for (const dir of [paths.segments, paths.quarantine, paths.run]) await disk.makeDir(dir)
   await disk.syncDir(paths.root)
   for (const dir of [paths.root, paths.run]) await removeDrafts(disk, dir)
 

@@ -4,6 +4,9 @@ import { NexusError } from '../contracts/failure.ts'
 import { dataPaths } from './data-folder.ts'
 import { codeOf } from './disk.ts'
 
+/** Held until released, whoever forgets the lock: a database that is collected as garbage would let the folder go. */
+const held = new Set<DatabaseSync>()
+
 /** A data folder held by this process. */
 export interface FolderLock {
   /** Safe to call twice. */
@@ -33,11 +36,10 @@ export function holdFolder(dataDir: string): FolderLock {
 }
 
 function releaseOf(database: DatabaseSync, pidFile: string): FolderLock {
-  let isHeld = true
+  held.add(database)
   return {
     release(): void {
-      if (!isHeld) return
-      isHeld = false
+      if (!held.delete(database)) return
       rmSync(pidFile, { force: true })
       database.close()
     },

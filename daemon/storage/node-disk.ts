@@ -35,20 +35,10 @@ export const nodeDisk: Disk = {
   },
 
   async makeDir(dir) {
-    try {
-      await mkdir(dir, { mode: 0o700 })
-    } catch (error) {
-      if (codeOf(error) === 'ENOENT') {
-        await nodeDisk.makeDir(dirname(dir))
-        return nodeDisk.makeDir(dir)
-      }
-      if (codeOf(error) !== 'EEXIST') throw error
-      const { mode } = await stat(dir)
-      if ((mode & 0o777) !== 0o700) await chmod(dir, 0o700)
-      return false
-    }
-    await chmod(dir, 0o700)
-    return true
+    if (await makeMissing(dir)) return true
+    const { mode } = await stat(dir)
+    if ((mode & 0o777) !== 0o700) await chmod(dir, 0o700)
+    return false
   },
 
   rename,
@@ -105,6 +95,19 @@ class NodeFile implements DiskFile {
   close(): Promise<void> {
     return this.#handle.close()
   }
+}
+
+/** Whether the folder was made now. Parents that are there are not ours to change. */
+async function makeMissing(dir: string): Promise<boolean> {
+  try {
+    await mkdir(dir, { mode: 0o700 })
+  } catch (error) {
+    if (codeOf(error) === 'EEXIST' && (await stat(dir)).isDirectory()) return false
+    if (codeOf(error) !== 'ENOENT' || !(await makeMissing(dirname(dir)))) throw error
+    return makeMissing(dir)
+  }
+  await chmod(dir, 0o700)
+  return true
 }
 
 function entryOf(stats: Stats): DiskEntry {

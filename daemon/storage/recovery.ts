@@ -7,6 +7,7 @@ import { latestBatch, type ScanEnd, scanChain } from './scan.ts'
 import {
   ACTIVE_NAME,
   checkEnds,
+  checkOpening,
   damagedAt,
   gapBefore,
   lastLink,
@@ -104,16 +105,20 @@ export async function locate(
   let sealed: Sealed | undefined
   if (from.seq === 0) return { index: 0, link: GENESIS, sealed }
   for (const [index, segment] of segments.entries()) {
-    const first = sealed === undefined ? 1 : sealed.link.seq + 1
+    const before: Sealed | undefined = sealed
+    const first = before === undefined ? 1 : before.link.seq + 1
     if (first === from.segment) {
       const link = await readSegment(disk, segment, async (file) => {
+        if (from.offset > 0) await checkOpening(file, segment, before)
         const startAt = Math.max(0, from.offset - LINE_BYTES_MAX)
         return lastLink(await file.read(startAt, from.offset - startAt))
       })
       const there = link?.seq === from.seq && link.h === from.h && from.offset <= segment.sizeBytes
-      return there ? { index, link, sealed } : { missing: 'the snapshot names a record that is not there' }
+      return there
+        ? { index, link, sealed: before }
+        : { missing: 'the snapshot names a record that is not there' }
     }
-    sealed = await checkEnds(disk, segment, sealed)
+    sealed = await checkEnds(disk, segment, before)
   }
   return { missing: 'the snapshot names a segment that is not there' }
 }

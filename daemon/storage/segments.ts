@@ -73,30 +73,40 @@ export function gapBefore(segment: Segment, due: number): NexusError {
 }
 
 /**
- * Checks a sealed segment without reading it whole: it begins as its name says, follows the one before, is as long
- * as the next one's first record states, and ends with the hash stated there.
+ * Checks a sealed segment without reading it whole: it begins as its name says, follows the one before, and ends with
+ * a record; whether that is the right one, the opening record of the next segment tells.
  *
- * @returns The link its last record gives to the next segment.
  * @throws NexusError `JOURNAL_DAMAGED`.
  */
 export async function checkEnds(disk: Disk, segment: Segment, before: Sealed | undefined): Promise<Sealed> {
-  const first = before === undefined ? 1 : before.link.seq + 1
-  const bad = (offset: number, seq: number, reason: string): NexusError =>
-    damagedAt(segment.name, offset, seq, first, reason)
-  if (segment.first !== undefined && segment.first !== first) throw gapBefore(segment, first)
+  const due = before === undefined ? 1 : before.link.seq + 1
+  if (segment.first !== undefined && segment.first !== due) throw gapBefore(segment, due)
   return readSegment(disk, segment, async (file) => {
-    const head = await file.read(0, LINE_BYTES_MAX)
-    const opening = checkLine(head.subarray(0, head.indexOf(0x0a) + 1), before?.link ?? GENESIS)
-    if (!opening.ok) throw bad(0, first, opening.reason)
-    if (before !== undefined && !opens(opening.fact, before)) {
-      throw bad(0, first, `${before.name} is not as long as it was when it was sealed`)
-    }
+    await checkOpening(file, segment, before)
     const tailAt = Math.max(0, segment.sizeBytes - LINE_BYTES_MAX)
-    const tail = await file.read(tailAt, segment.sizeBytes - tailAt)
-    const link = lastLink(tail)
-    if (link === undefined) throw bad(tailAt, first, 'it does not end with a record')
+    const link = lastLink(await file.read(tailAt, segment.sizeBytes - tailAt))
+    if (link === undefined) throw damagedAt(segment.name, tailAt, due, due, 'it does not end with a record')
     return { name: segment.name, sizeBytes: segment.sizeBytes, link }
   })
+}
+
+/**
+ * Checks the first record of a segment, which vouches for the whole segment before it.
+ *
+ * @throws NexusError `JOURNAL_DAMAGED`.
+ */
+export async function checkOpening(
+  file: DiskFile,
+  segment: Segment,
+  before: Sealed | undefined,
+): Promise<void> {
+  const head = await file.read(0, LINE_BYTES_MAX)
+  const opening = checkLine(head.subarray(0, head.indexOf(0x0a) + 1), before?.link ?? GENESIS)
+  const due = before === undefined ? 1 : before.link.seq + 1
+  if (!opening.ok) throw damagedAt(segment.name, 0, due, due, opening.reason)
+  if (before !== undefined && !opens(opening.fact, before)) {
+    throw damagedAt(segment.name, 0, due, due, `${before.name} is not as it was when it was sealed`)
+  }
 }
 
 /** What the first record of a segment says about the one before. */
@@ -106,8 +116,7 @@ export interface Sealed {
   readonly link: Link
 }
 
-/** Whether this fact is the opening record that belongs after `before`. */
-export function opens(fact: Fact, before: Sealed): boolean {
+function opens(fact: Fact, before: Sealed): boolean {
   const { type, d } = fact
   return (
     type === 'journal.segment_opened' &&
