@@ -37,6 +37,10 @@ export class Journal implements Recorder {
     this.facts.push(...facts)
   }
 
+  kill(): void {
+    this.#dead = true
+  }
+
   get dead(): boolean {
     return this.#dead
   }
@@ -162,6 +166,7 @@ export class World {
 
   /** The daemon is gone; only the journal and the blobs are left. */
   restart(): Promise<Missions> {
+    this.journal.kill()
     this.journal = new Journal(this.clock, this.journal.facts)
     return this.start()
   }
