@@ -104,9 +104,13 @@ function expand(path: string, profile: WallProfile): string[] {
     $RECORDS: Object.values(profile.records),
   }
   const paths = named[path] ?? (path.startsWith('$DATA/') ? [profile.dataDir + path.slice(5)] : [path])
-  return paths
-    .map((one) => one.replace(/\/+$/, ''))
-    .flatMap((one) => (one === '' ? ['/*'] : [one, `${one}/*`]))
+  return (
+    paths
+      // A path that is not known would otherwise read as the root of everything.
+      .filter((one) => one.startsWith('/'))
+      .map((one) => one.replace(/\/+$/, ''))
+      .flatMap((one) => (one === '' ? ['/*'] : [one, `${one}/*`]))
+  )
 }
 
 function environment(from: Machine['env'], names: readonly string[]): Record<string, string> {

@@ -1,0 +1,251 @@
+import { readFileSync } from 'node:fs'
+import { dirname, resolve } from 'node:path'
+import { PassThrough } from 'node:stream'
+import t from 'tap'
+import { heartbeatEveryMs, judgePulse } from '../../daemon/host/heartbeat.ts'
+import { DEFAULT_PROFILE, type Machine, planLaunch } from '../../daemon/host/isolation.ts'
+import { OutputGate, type OutputLine } from '../../daemon/host/output.ts'
+import { findRunner } from '../../daemon/host/runner-files.ts'
+import { PulseWatch } from '../../daemon/host/watch.ts'
+import { settle, TestClock } from '../support/test-clock.ts'
+
+const limits = { suspectMs: 1_000, killMs: 5_000 }
+
+t.test('silence is suspect beyond the first limit, hung beyond the second, and said once', async (t) => {
+  const verdicts = [1_000, 1_001, 5_000, 5_001].map((missingMs) => [
+    judgePulse(missingMs, false, limits),
+    judgePulse(missingMs, true, limits),
+  ])
+  t.strictSame(verdicts, [
+    ['well', 'recovered'],
+    ['suspect', 'well'],
+    ['suspect', 'well'],
+    ['hung', 'hung'],
+  ])
+})
+
+t.test('hosts beat twice within the patience, and twice a second at least', async (t) => {
+  t.strictSame([10, 100, 1_000, 60_000].map(heartbeatEveryMs), [10, 50, 500, 500])
+})
+
+function ward() {
+  const clock = new TestClock()
+  const said: string[] = []
+  const patient = {
+    limits,
+    suspect: (missingMs: number) => void said.push(`suspect ${missingMs}`),
+    recovered: () => void said.push('recovered'),
+    hung: (missingMs: number) => void said.push(`hung ${missingMs}`),
+  }
+  return { clock, said, patient, watch: new PulseWatch(clock) }
+}
+
+t.test('a silent host is suspected, recovers with a heartbeat, and hangs in the end', async (t) => {
+  const { clock, said, patient, watch } = ward()
+  watch.admit(patient)
+  await clock.pass(1_500)
+  watch.heard(patient)
+  await clock.pass(6_000)
+  t.strictSame(said, ['suspect 1250', 'recovered', 'suspect 1250', 'hung 5250'])
+})
+
+t.test('one timer serves all, and none runs when there is nobody to watch', async (t) => {
+  const { clock, patient, watch } = ward()
+  const leave = [patient, { ...patient }, { ...patient }].map((one) => watch.admit(one))
+  t.equal(clock.waiting, 1)
+  for (const one of leave) one()
+  t.equal(clock.waiting, 0)
+})
+
+t.test('time in which the daemon itself stood still counts for nobody', async (t) => {
+  const { clock, said, patient } = ward()
+  let awayMs = 0
+  const slow = {
+    now: () => clock.now(),
+    elapsed: () => clock.elapsed() + awayMs,
+    after: (waitMs: number, ring: () => void) => clock.after(waitMs, ring),
+  }
+  const watch = new PulseWatch(slow)
+  watch.admit(patient)
+  awayMs = 60_000
+  await clock.pass(1_000)
+  t.strictSame(said, [])
+  await clock.pass(300)
+  t.strictSame(said, ['suspect 1250'])
+})
+
+t.test('a short-lived patience is looked at in time beside a long one', async (t) => {
+  const { clock, said, patient, watch } = ward()
+  watch.admit(patient)
+  watch.admit({ ...patient, limits: { suspectMs: 40, killMs: 100 } })
+  await clock.pass(60)
+  t.strictSame(said, ['suspect 50'])
+})
+
+const machine: Machine = {
+  node: '/bin/node',
+  setpriv: '/bin/setpriv',
+  walled: true,
+  runner: { entry: '/d/runner.js', files: ['/d/runner.js', '/d/rpc.js'] },
+  generationsDir: '/data/generations',
+  env: {
+    PATH: '/bin',
+    HOME: '/root',
+    NODE_OPTIONS: '--inspect',
+    NEXUS_OPERATOR_KEY: 'secret',
+    A: 'a',
+    B: 'b',
+  },
+}
+const records = { ...DEFAULT_PROFILE.records, missions: '/data/missions.jsonl', journal: '/data/audit.jsonl' }
+
+t.test('a module that asks for nothing gets its code, and nothing of the environment', async (t) => {
+  const { key, ...launch } = planLaunch(machine, DEFAULT_PROFILE)
+  t.strictSame(launch, {
+    file: '/bin/setpriv',
+    args: [
+      ...['--pdeathsig', 'KILL', '--', '/bin/node'],
+      ...[
+        '--disable-warning=ExperimentalWarning',
+        '--disable-warning=SecurityWarning',
+        '--max-old-space-size=256',
+      ],
+      ...['--permission', '--allow-fs-read=/d/runner.js', '--allow-fs-read=/d/rpc.js'],
+      ...['--allow-fs-read=/data/generations/*', '/d/runner.js'],
+    ],
+    env: { PATH: '/bin', HOME: '/root', NEXUS_FD: '3' },
+    mayFork: false,
+  })
+  t.ok(key.length > 0)
+})
+
+t.test('paths, children and names of the environment are opened one by one', async (t) => {
+  const { args, env, mayFork } = planLaunch(machine, {
+    ...DEFAULT_PROFILE,
+    permissions: {
+      ...DEFAULT_PROFILE.permissions,
+      fs_read: ['$ROOTS', '/etc/hosts'],
+      fs_write: ['$DATA'],
+      child_process: true,
+      env: ['A', 'NODE_OPTIONS', 'NEXUS_OPERATOR_KEY', 'MISSING'],
+    },
+    dataDir: '/own',
+    roots: ['/r1', '/r2/'],
+  })
+  t.strictSame(
+    args.filter((arg) => arg.startsWith('--allow-') && !arg.includes('/d/')),
+    [
+      '--allow-fs-read=/data/generations/*',
+      ...['/r1', '/r1/*', '/r2', '/r2/*', '/etc/hosts', '/etc/hosts/*', '/own', '/own/*'].map(
+        (path) => `--allow-fs-read=${path}`,
+      ),
+      ...['--allow-fs-write=/own', '--allow-fs-write=/own/*', '--allow-child-process'],
+    ],
+  )
+  t.strictSame([env, mayFork], [{ PATH: '/bin', HOME: '/root', A: 'a', NEXUS_FD: '3' }, true])
+})
+
+t.test('the records are named one by one, and only read', async (t) => {
+  const permissions = { ...DEFAULT_PROFILE.permissions, fs_read: ['$RECORDS'] }
+  const { args } = planLaunch(machine, { ...DEFAULT_PROFILE, permissions, records })
+  t.ok(args.includes('--allow-fs-read=/data/audit.jsonl'))
+  t.strictSame(
+    args.filter((arg) => arg.includes('-fs-write') || arg === '--allow-fs-read=/*'),
+    [],
+    'a path that is not known opens nothing',
+  )
+})
+
+t.test('hosts are interchangeable when nothing that was fixed at their start differs', async (t) => {
+  const key = (more: object) => planLaunch(machine, { ...DEFAULT_PROFILE, ...more }).key
+  const permissions = { ...DEFAULT_PROFILE.permissions, commands: ['get_status'], net: true }
+  t.equal(key({ permissions, dataDir: '/other', roots: ['/r'] }), key({}))
+  t.not(key({ limits: { memory_mb: 512 } }), key({}))
+  t.not(key({ permissions: { ...permissions, env: ['A'] } }), key({}))
+})
+
+t.test('without setpriv and without a wall it is Node alone, and its group is swept', async (t) => {
+  const { file, args, mayFork } = planLaunch(
+    { ...machine, setpriv: undefined, walled: false },
+    DEFAULT_PROFILE,
+  )
+  t.equal(file, '/bin/node')
+  t.notOk(args.some((arg) => arg.startsWith('--permission') || arg.startsWith('--allow')))
+  t.equal(mayFork, true)
+})
+
+t.test('the wall lets a host read exactly the files that its program imports', async (t) => {
+  const { entry, files } = findRunner()
+  const found = new Set<string>()
+  const visit = (file: string): void => {
+    if (found.has(file)) return
+    found.add(file)
+    for (const [, clause = '', from = ''] of readFileSync(file, 'utf8').matchAll(IMPORT)) {
+      const names = clause
+        .replace(/^\{|\}$/g, '')
+        .split(',')
+        .filter((name) => name.trim() !== '')
+      const isErased = clause.startsWith('type ') || names.every((name) => name.trim().startsWith('type '))
+      if (!isErased) visit(resolve(dirname(file), from))
+    }
+  }
+  visit(entry)
+  t.ok(found.size > 5, 'it saw the imports')
+  t.strictSame([...files].sort(), [...found].sort())
+})
+
+const IMPORT = /^import ([^']*?)\s*from '(\.[^']+)'/gm
+
+function gate(linesMax: number) {
+  const clock = new TestClock()
+  const lines: OutputLine[] = []
+  return { clock, lines, gate: new OutputGate(clock, linesMax, (line) => lines.push(line)) }
+}
+
+t.test('lines beyond the limit are counted, told, and forgiven in the next second', async (t) => {
+  const { clock, lines, gate: out } = gate(2)
+  for (const message of ['1', '2', '3', '4']) out.pass({ level: 'info', message })
+  await clock.pass(1_000)
+  out.pass({ level: 'info', message: '5' })
+  t.strictSame(
+    lines.map((line) => line.message),
+    ['1', '2', '2 lines were dropped: more than 2 within a second', '5'],
+  )
+  await clock.pass(1_000)
+  t.equal(clock.waiting, 0)
+})
+
+t.test('output is cut into lines that are short, printable, and say where they came from', async (t) => {
+  const { lines, gate: out } = gate(10)
+  const source = new PassThrough()
+  out.capture(source, 'stderr')
+  source.end(`\u001b[31mred\u001b[0m\u0000\u0007\n${'x'.repeat(20_000)}\nno newline`)
+  await settle()
+  t.strictSame(lines, [
+    { level: 'warn', message: 'red', stream: 'stderr' },
+    { level: 'warn', message: 'x'.repeat(16_384), stream: 'stderr' },
+    { level: 'warn', message: 'no newline', stream: 'stderr' },
+  ])
+})
+
+t.test('a flood is not read beyond its bytes until the next second', async (t) => {
+  const { clock, lines, gate: out } = gate(10)
+  const source = new PassThrough({ highWaterMark: 1_024 })
+  out.capture(source, 'stdout')
+  const chunk = Buffer.from(`${'x'.repeat(1_048_575)}\n`)
+  for (let written = 0; written < 17; written += 1) source.write(chunk)
+  await settle()
+  t.equal(source.isPaused(), true)
+  await clock.pass(1_000)
+  t.equal(source.isPaused(), false)
+  t.match(lines.at(-1), { level: 'warn', fields: { dropped: 7 } })
+})
+
+t.test('a stream that breaks is no error of the daemon', async (t) => {
+  const { lines, gate: out } = gate(1)
+  const source = new PassThrough()
+  out.capture(source, 'stdout')
+  source.destroy(new Error('EIO'))
+  await settle()
+  t.strictSame(lines, [])
+})
