@@ -1,11 +1,11 @@
-import { createServer, type RequestListener, type Server } from 'node:http'
+import { createServer, type RequestListener, type Server, type ServerOptions } from 'node:http'
 import type { AddressInfo, Socket } from 'node:net'
 import { FAILURES, NexusError } from '../contracts/failure.ts'
 import type { Clock } from '../kit/clock.ts'
 
 /** Headers beyond this are no request of ours: the largest real one has about 1 KiB. */
 const HEADER_BYTES_MAX = 16_384
-const LIMITS = {
+const LIMITS: ServerOptions = {
   /** Who needs longer for a few lines is holding the door open. */
   headersTimeout: 10_000,
   /** The largest body is 256 KiB: this is 9 KiB/s. */
@@ -14,7 +14,7 @@ const LIMITS = {
   keepAliveTimeout: 5_000,
   connectionsCheckingInterval: 2_500,
   maxHeaderSize: HEADER_BYTES_MAX,
-} as const
+}
 /** Ten thousand idle connections cost 110 MB; a few hundred clients are a crowd here. */
 const CONNECTIONS_MAX = 1_000
 /** A client that never closes may not send requests over one connection for ever. */
@@ -26,10 +26,22 @@ export type Address = { readonly host: string; readonly port: number } | { reado
 export class Door {
   readonly #server: Server
   readonly #clock: Clock
+  /** Connections that have not asked for anything yet: Node counts them among the busy ones. */
+  readonly #quiet = new Set<Socket>()
+  #closing = false
 
-  constructor(answer: RequestListener, clock: Clock) {
+  constructor(answer: RequestListener, clock: Clock, limits: ServerOptions = {}) {
     this.#clock = clock
-    this.#server = createServer(LIMITS, answer)
+    this.#server = createServer({ ...LIMITS, ...limits }, (request, response) => {
+      this.#quiet.delete(request.socket)
+      if (this.#closing) response.setHeader('connection', 'close')
+      response.once('close', () => this.#closing && setImmediate(() => this.#server.closeIdleConnections()))
+      answer(request, response)
+    })
+    this.#server.on('connection', (socket) => {
+      this.#quiet.add(socket)
+      socket.once('close', () => this.#quiet.delete(socket))
+    })
     this.#server.maxConnections = CONNECTIONS_MAX
     this.#server.maxRequestsPerSocket = REQUESTS_PER_CONNECTION_MAX
     this.#server.on('clientError', refuseBytes)
@@ -60,8 +72,10 @@ export class Door {
   /** Accepts no more, lets requests in flight end for `graceMs`, then cuts them. Safe to call twice. */
   async close(graceMs: number): Promise<void> {
     if (!this.#server.listening) return
+    this.#closing = true
     const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()))
     this.#server.closeIdleConnections()
+    for (const socket of this.#quiet) socket.destroy()
     const cut = this.#clock.after(graceMs, () => this.#server.closeAllConnections())
     await closed
     cut.cancel()

@@ -7,6 +7,7 @@ import t, { type Test } from 'tap'
 import { NexusError } from '../../daemon/contracts/failure.ts'
 import { systemChance } from '../../daemon/kit/chance.ts'
 import { systemClock } from '../../daemon/kit/clock.ts'
+import { Door } from '../../daemon/surfaces/door.ts'
 import { openHttp } from '../../daemon/surfaces/http/http.ts'
 import { openMetrics } from '../../daemon/surfaces/metrics/metrics.ts'
 import { shortDir } from '../support/short-dir.ts'
@@ -107,6 +108,18 @@ t.test('headers without end and a body shorter than it says do not get far', asy
     'POST /v1/missions/create HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 999999999\r\n\r\n',
   )
   t.strictSame(statusesOf(large), [413])
+})
+
+t.test('who sends headers drop by drop is told so and cut', async (t) => {
+  const door = new Door(() => t.fail('no request came'), systemClock, {
+    headersTimeout: 1,
+    connectionsCheckingInterval: 1,
+  })
+  await door.open({ host: '127.0.0.1', port: 0 })
+  t.teardown(() => door.close(0))
+  const text = await raw(door.port, 'GET /livez HTTP/1.1\r\nHost: loc')
+  t.strictSame(statusesOf(text), [408])
+  t.match(text, '"code":"REQUEST_TOO_SLOW"')
 })
 
 t.test('pipelined requests are answered in order', async (t) => {

@@ -57,7 +57,7 @@ export class OpenStream {
   ) {
     this.#raw = reply.raw
     this.#clock = clock
-    for (const [name, value] of Object.entries({ ...reply.getHeaders(), ...headers })) {
+    for (const [name, value] of Object.entries({ ...reply.getHeaders(), connection: 'close', ...headers })) {
       if (value !== undefined) this.#raw.setHeader(name, value)
     }
     reply.hijack()
