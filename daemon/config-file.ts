@@ -104,7 +104,8 @@ class Walk {
   settings(): ConfigFile {
     visit(this.#doc, {
       Pair: (_, { key }) => {
-        if (isScalar(key) && key.value === '__proto__') this.#fault(key, '', 'is a key that no file may have')
+        if (isScalar(key) && key.value === '__proto__')
+          this.#fault(key, '', '__proto__ is a key that no file may have')
       },
     })
     if (this.#faults.length === 0) this.#group(this.#doc.contents, '')
