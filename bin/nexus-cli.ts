@@ -1,7 +1,7 @@
 import { Command, CommanderError, Option } from 'commander'
 import { CATEGORIES, DECISIONS } from '../daemon/contracts/ids.ts'
 import { type Cli, type GlobalOptions, openCli } from './cli/cli.ts'
-import { EXIT, exitFor, tell, tellJson } from './cli/exit.ts'
+import { CliError, EXIT, exitFor, tell, tellJson } from './cli/exit.ts'
 
 /** The command line of NEXUS. Sets the exit code of the process; see `EXIT` for what each means. */
 export async function main(args: readonly string[]): Promise<void> {
@@ -99,9 +99,13 @@ function program(): Command {
         ...(globals.dataDir && { dataDirFlag: globals.dataDir }),
       }),
   ).option('--config <file>', 'instead of nexus.yaml')
-  add('run', 'run the daemon here, in the foreground; takes the options of nexusd', () =>
-    Promise.resolve(EXIT.ok),
-  )
+  add('run', 'run the daemon here, in the foreground; takes the options of nexusd', () => {
+    throw new CliError(
+      'usage',
+      'the options of the daemon stand behind run',
+      'as in `nexus run --data-dir data`',
+    )
+  })
   add('version', 'the version of this program', async (cli) =>
     (await import('./cli/version.ts')).version(cli),
   )
@@ -208,37 +212,39 @@ function attach(parent: Command, spec: string, say: string, action: Action): Com
       const command = given.at(-1) as Command
       const globals: GlobalOptions = command.optsWithGlobals()
       const cli = openCli(globals)
-      const release = untilInterrupted(cli)
+      const attention = untilInterrupted(cli)
       try {
         process.exitCode = await action(cli, command.args, command.opts() as never, globals)
       } catch (error) {
-        process.exitCode = fail(error, cli.json)
+        // What breaks while it is being undone is no news.
+        process.exitCode = attention.interrupted() ? EXIT.interrupted : fail(error, cli.json)
       } finally {
         await cli.stops.stop()
-        release()
+        attention.release()
       }
     })
 }
 
 /** Ctrl-C undoes what the command began and ends with 130; a second one does not wait. */
-function untilInterrupted(cli: Cli): () => void {
+function untilInterrupted(cli: Cli): { interrupted(): boolean; release(): void } {
+  let interrupted = false
+  const end = (): never => process.exit(EXIT.interrupted)
   const leave = (): void => {
-    process.once('SIGINT', () => process.exit(EXIT.interrupted))
-    cli.stops.stop().then(
-      () => process.exit(EXIT.interrupted),
-      () => process.exit(EXIT.interrupted),
-    )
+    if (interrupted) end()
+    interrupted = true
+    cli.stops.stop().then(end, end)
   }
-  process.once('SIGINT', leave)
-  process.once('SIGTERM', leave)
+  process.on('SIGINT', leave)
+  process.on('SIGTERM', leave)
   // The clock's timers let a process end, and a command that waits for one has not ended.
   const { port1 } = new MessageChannel()
   port1.ref()
-  return () => {
+  const release = (): void => {
     port1.close()
     process.off('SIGINT', leave)
     process.off('SIGTERM', leave)
   }
+  return { interrupted: () => interrupted, release }
 }
 
 /** Tells what went wrong and returns its exit code. Help and version are no failures. */
@@ -259,5 +265,5 @@ function readOnlyTheBeginning(): void {
 
 async function runDaemon(args: readonly string[]): Promise<void> {
   const daemon = await import('../daemon/main.ts')
-  await daemon.main(args)
+  process.exitCode = await daemon.main(args)
 }

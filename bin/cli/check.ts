@@ -69,11 +69,11 @@ async function inspect(cli: Cli): Promise<Omit<CheckFindings, 'wallMs'>> {
     lastRuntimeMetric: metrics.last,
     lastTelemetry: telemetry.last,
     busyLoops,
-    notes: [`looked for the traces in ${cli.dataDir}`],
+    notes: [`the traces were looked for in ${cli.dataDir}`, ...mission.notes],
   }
 }
 
-type MissionFindings = Pick<CheckFindings, 'created' | 'ran' | 'missionEndedWell'>
+type MissionFindings = Pick<CheckFindings, 'created' | 'ran' | 'missionEndedWell' | 'notes'>
 
 /** Whatever goes wrong is a finding. */
 async function runMission(cli: Cli): Promise<MissionFindings> {
@@ -84,9 +84,11 @@ async function runMission(cli: Cli): Promise<MissionFindings> {
     created = { mission_id, status, decision, score }
     const key = status === 'awaiting_approval' ? { operator_key: operatorKey(cli) } : {}
     const ran = await runToItsEnd(cli, { mission_id, ...key })
-    return { created, ran, missionEndedWell: ran.status === 'ok' }
+    return { created, ran, missionEndedWell: ran.status === 'ok', notes: [] }
   } catch (error) {
-    return { created, ran: { status: 'failed', ...tellJson(error) }, missionEndedWell: false }
+    const told = tellJson(error)
+    const notes = told.remedy === '' ? [] : [told.remedy]
+    return { created, ran: { status: 'failed', ...told }, missionEndedWell: false, notes }
   }
 }
 

@@ -48,7 +48,7 @@ export function tell(error: unknown): string {
 }
 
 /** The same for programs. */
-export function tellJson(error: unknown): object {
+export function tellJson(error: unknown): { error: string; code: unknown; remedy: string } {
   const message = error instanceof Error ? error.message : String(error)
   const code = error instanceof Error && 'code' in error ? error.code : 'CLI'
   const details = error instanceof DaemonError ? error.details : {}

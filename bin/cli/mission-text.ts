@@ -67,7 +67,8 @@ export function validationText(validation: Validation): string {
   )
 }
 
-export function missionText(mission: MissionDetail, nowMs: number): string {
+/** @param judged - Whether to tell how it was judged, too. */
+export function missionText(mission: MissionDetail, nowMs: number, judged = true): string {
   const { status, error, approval } = mission
   const parts = [
     fields([
@@ -92,7 +93,7 @@ export function missionText(mission: MissionDetail, nowMs: number): string {
       ),
     ]),
     mission.steps.length === 0 ? '' : `\n${stepsText(mission.steps)}`,
-    `\n${validationText(mission.validation)}`,
+    judged ? `\n${validationText(mission.validation)}` : '',
   ]
   return parts.join('')
 }

@@ -160,7 +160,7 @@ const RUN_MS = 30_000
 async function end(cli: Cli, missionId: string, stopAt: MissionDetail['status'][] = []): Promise<number> {
   const mission = await waitForEnd(cli, missionId, stopAt)
   if (cli.json) cli.print(`${JSON.stringify(mission)}\n`)
-  else print(cli, mission)
+  else cli.print(missionText(mission, cli.clock.now(), false))
   if (mission.status === 'awaiting_approval')
     cli.note(`it waits for an operator: nexus missions approve ${missionId}`)
   return exitForMission(mission.status)
