@@ -1,4 +1,5 @@
-import { dirname, relative } from 'node:path'
+import { dirname } from 'node:path'
+import { pathToFileURL } from 'node:url'
 import { type FailureFacts, NexusError } from '../contracts/failure.ts'
 import { RPC_CODES } from '../contracts/wire.ts'
 import { brokenSentence, thrownOf } from './calls.ts'
@@ -37,11 +38,11 @@ export function explainStart({
   if (error instanceof RpcFailure) {
     const { stack, config_error } = thrownOf(error)
     const unloadable = error.code === RPC_CODES.unloadable ? 1 : 0
-    const full =
-      placeIn(stack) === undefined && placeIn(report) !== undefined ? withoutInternals(report) : stack
-    const place = placeIn(full)
-    const where = place === undefined ? '' : ` (${relative(dirname(order.entry), place.path)}:${place.line})`
-    const reason = `${error.message}${where}`
+    const folder = dirname(order.entry)
+    const isPlaced = placeIn(stack, folder) !== undefined || placeIn(report, folder) === undefined
+    const full = isPlaced ? stack : withoutInternals(report)
+    const place = placeIn(full, folder)
+    const reason = place === undefined ? error.message : `${error.message} (${place})`
     return startFailure(order.moduleId, phase, reason, { stack: full, config_error, unloadable }, error)
   }
   if (!(error instanceof RpcBroken)) throw error
@@ -72,10 +73,15 @@ export function startFailure(
   return new NexusError('MODULE_START_FAILED', { module, phase, reason, ...facts }, { cause })
 }
 
-/** The first place in a stack that is in a file of the module. */
-function placeIn(stack: string): { path: string; line: string } | undefined {
-  const match = /file:\/\/(\/[^\s:)]+):(\d+)/.exec(stack)
-  return match === null ? undefined : { path: decodeURI(match[1] ?? ''), line: match[2] ?? '' }
+/** The first line of a file of the module that a stack names, as `file:line` within its folder. */
+function placeIn(stack: string, folder: string): string | undefined {
+  // Frames of CommonJS name paths, those of ES modules URLs.
+  for (const root of [pathToFileURL(folder).href, folder]) {
+    const from = stack.indexOf(`${root}/`)
+    const match = from === -1 ? null : /^[^\n:]+:\d+/.exec(stack.slice(from + root.length + 1))
+    if (match !== null) return match[0]
+  }
+  return undefined
 }
 
 function sentence(departure: Departure | undefined): string {
