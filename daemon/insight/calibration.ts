@@ -23,19 +23,22 @@ export interface Skill {
 export class Calibration {
   /** The newest last. */
   #scored: (readonly [predicted: number, success: 0 | 1])[] = []
+  #error: number | undefined
 
   fold(fact: Fact): void {
     if (fact.type !== 'mission.ended') return
     const outcome = outcomeOf(fact)
     if (outcome === undefined) return
+    this.#error = undefined
     this.#scored.push([Math.min(1, Math.max(0, outcome.predicted)), outcome.success ? 1 : 0])
     if (this.#scored.length > SCORED_MAX + SLACK) this.#scored = this.#scored.slice(-SCORED_MAX)
   }
 
   /** For the axis of confidence: 1 − error/0.25, and 1 until there is enough to tell. */
   get factor(): number {
-    const error = this.#scored.length < ENOUGH ? 0 : calibrationError(this.#newest())
-    return 1 - Math.min(1, error / 0.25)
+    // Asked for with each judgement, changed with each outcome only.
+    this.#error ??= this.#scored.length < ENOUGH ? 0 : calibrationError(this.#newest())
+    return 1 - Math.min(1, this.#error / 0.25)
   }
 
   skill(): Skill {
@@ -67,6 +70,7 @@ export class Calibration {
 
   load(saved: readonly (readonly [number, 0 | 1])[]): void {
     this.#scored = [...saved]
+    this.#error = undefined
   }
 
   #newest(): readonly (readonly [number, 0 | 1])[] {

@@ -52,10 +52,9 @@ export class Goals {
   like(fingerprint: string, tokens: readonly string[]): ReadonlyMap<string, number> {
     const known = this.#answers.get(fingerprint)
     if (known !== undefined) return known
-    const candidates = new Set(tokens.flatMap((token) => [...(this.#goalsWith.get(token) ?? [])]))
     const alike = new Map<string, number>()
     const idf = (token: string): number => this.idf(token)
-    for (const candidate of candidates) {
+    for (const candidate of this.#candidates(tokens)) {
       const likeness = similarity(tokens, this.#tokensOf.get(candidate) ?? [], idf)
       if (likeness >= SIMILARITY_MIN) alike.set(candidate, likeness)
     }
@@ -69,6 +68,18 @@ export class Goals {
   /** For the snapshot, oldest first: meeting them again in this order restores everything. */
   save(): [string, readonly string[]][] {
     return [...this.#tokensOf]
+  }
+
+  /** Goals that share a token, those with a rare one first: what they share weighs most. */
+  #candidates(tokens: readonly string[]): Set<string> {
+    const found = new Set<string>()
+    const holders = tokens.flatMap((token) => this.#goalsWith.get(token) ?? [])
+    for (const goals of holders.sort((one, other) => one.size - other.size))
+      for (const goal of goals) {
+        if (found.size >= CANDIDATES_MAX) return found
+        found.add(goal)
+      }
+    return found
   }
 
   #forget(fingerprint: string): void {
@@ -101,3 +112,5 @@ export function similarity(
 }
 
 const ANSWERS_MAX = 256
+/** Comparing takes about a microsecond each, and a judgement should cost less than writing it down. */
+const CANDIDATES_MAX = 500

@@ -54,6 +54,8 @@ t.test('a new generation has to pass its own self-test', async (t) => {
   story.selfTested(3, { generation: 'g2' })
   t.equal(story.insight.judge(next).axes.trust.n, 3, 'the older one is replaced, not added to')
   t.equal(story.insight.judge(next).decision, 'SAFE')
+  story.selfTested(6, { generation: 'g2' })
+  t.equal(story.insight.judge(next).axes.trust.n, 6, 'a repeated one replaces the one before')
 })
 
 t.test('what cannot run is FAILING with the reason and the change that would let it', async (t) => {
@@ -278,7 +280,8 @@ t.test('more is kept in mind than fits only as sums: memory stays bounded, answe
   const saved = story.insight.save() as { evidence: { outcomes: unknown[]; goals: unknown[] } }
   t.ok(saved.evidence.outcomes.length <= 21_000, 'outcomes')
   t.ok(saved.evidence.goals.length <= 20_000, 'goals')
-  const { trust } = story.insight.judge(QUESTION).axes
+  const { trust, compute_cost } = story.insight.judge(QUESTION).axes
+  t.equal(compute_cost.n, 200, 'durations')
   t.strictSame([trust.n, trust.evidence.length, trust.evidence[0]], [many, 5, `m-${many}`])
 })
 

@@ -163,6 +163,15 @@ t.test('goals less than 0.3 alike are not found, and the least recently met are 
   t.equal(goals.like('g-1', ['a', 'b', 'c']).get('g-1'), 1)
 })
 
+t.test('among very many goals those that share a rare word are compared first', async (t) => {
+  const goals = new Goals(5_000)
+  for (let n = 0; n < 2_000; n += 1) goals.meet(`g-${n}`, ['daily', 'report', `of-${n}`])
+  goals.meet('g-rare', ['daily', 'report', 'penguins'])
+  const alike = goals.like('g-new', ['daily', 'penguins'])
+  t.ok(alike.has('g-rare'))
+  t.ok(alike.size <= 500)
+})
+
 t.test('an outcome counts half after thirty days, and one that comes late counts as old', async (t) => {
   const month = 30 * 86_400_000
   const sums = noSums()
