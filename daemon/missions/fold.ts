@@ -108,7 +108,10 @@ function foldMove(mission: Mission, fact: Fact): Mission {
       const failedAttempts = mission.failedAttempts + (outcome.success ? 0 : 1)
       return { ...closed, outcome, failedAttempts }
     }
-    default:
+    case 'mission.created':
+    case 'mission.expired':
+    case 'mission.step_started':
+    case 'mission.step_finished':
       return mission
   }
 }

@@ -11,7 +11,6 @@ export class Lanes {
   readonly #lanes: ReadonlyMap<Category, PQueue>
   readonly #all: PQueue
   readonly #waiting = new Map<MissionId, { readonly lane: Category; readonly leave: AbortController }>()
-  readonly #running = new Set<MissionId>()
 
   /** @param start - Runs a mission to the end of its attempt; must not reject. */
   constructor(
@@ -60,17 +59,8 @@ export class Lanes {
     return depth
   }
 
-  get running(): number {
-    return this.#running.size
-  }
-
   async #run(id: MissionId): Promise<void> {
     if (!this.#waiting.delete(id)) return
-    this.#running.add(id)
-    try {
-      await this.#start(id)
-    } finally {
-      this.#running.delete(id)
-    }
+    await this.#start(id)
   }
 }

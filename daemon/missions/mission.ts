@@ -69,7 +69,7 @@ export interface Clearance {
   readonly digest: string
 }
 
-export interface TrailEntry {
+interface TrailEntry {
   readonly at: string
   readonly seq: number
   readonly type: string

@@ -56,7 +56,7 @@ export interface ModuleCalls {
   call(order: ActionOrder): Promise<ActionAnswer>
 }
 
-export interface ModuleKnown {
+interface ModuleKnown {
   readonly known: boolean
   readonly locked: boolean
   /** Ready, or about to be: a call would be taken, or wait. */
@@ -85,7 +85,7 @@ export interface ActionAnswer {
 }
 
 /** Who scores. Pure: it looks at what was recorded, and changes nothing. */
-export interface Judge {
+interface Judge {
   judge(question: Question): Validation
   /** What the goal is about: equal for goals that differ in numbers, dates and order only. */
   readGoal(goal: string): { readonly fingerprint: string; readonly tokens: readonly string[] }
@@ -117,7 +117,7 @@ export interface ModuleStanding {
   readonly generation?: GenerationId
 }
 
-export interface Runes {
+interface Runes {
   /** The plan learned for goals like this one, if any match is good enough. */
   best(
     goal: string,
@@ -141,7 +141,7 @@ export interface Authority {
   readonly keyId?: string
 }
 
-export type Log = (
+type Log = (
   level: 'debug' | 'info' | 'warn' | 'error',
   message: string,
   fields?: Readonly<Record<string, unknown>>,

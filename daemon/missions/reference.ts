@@ -1,7 +1,7 @@
 import { NexusError } from '../contracts/failure.ts'
 
 /** Where a step's input comes from: `steps.<id>.output.<path>` or `input.<path>`. */
-export interface Reference {
+interface Reference {
   /** The step whose output is meant; undefined for the mission's own input. */
   readonly step: string | undefined
   readonly path: readonly string[]

@@ -67,7 +67,7 @@ export function artifactsOf(mission: Mission): readonly ArtifactRef[] {
 }
 
 /** Why it stands where it stands, in one sentence. */
-export function becauseOf(mission: Mission): string {
+function becauseOf(mission: Mission): string {
   const { order, validation, clearance, outcome, note, failedAttempts } = mission
   const judged = `judged ${mission.decision} with a score of ${validation.score}`
   const reasons = validation.reasons.length > 0 ? `: ${validation.reasons.join('; ')}` : ''

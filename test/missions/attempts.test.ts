@@ -311,6 +311,18 @@ t.test('a cancel that comes as the last step ends is not told as done when it wa
   t.equal(missions.get(id).status, 'completed')
 })
 
+t.test('a cancel that comes after the time is up does not take the failure back', async (t) => {
+  const world = new World()
+  world.action('cortex/echo/say', () => new Promise(() => {}))
+  const { missions, id } = await made(world, { plan: ONE, constraints: { max_time_seconds: 1 } })
+  await world.clock.pass(2_000)
+  const cancelling = codeOf(missions.cancel(anna, { mission_id: id }))
+  await world.clock.pass(2_000)
+
+  t.equal(await cancelling, 'MISSION_WRONG_STATE')
+  t.match(missions.get(id), { status: 'failed', error: { code: 'MAX_TIME_EXCEEDED' } })
+})
+
 t.test('a cancel in the very turn of the claim finds the attempt', async (t) => {
   const world = new World()
   world.action('cortex/echo/once', obedient)

@@ -384,10 +384,10 @@ t.test('what waits is cancelled at once and never starts', async (t) => {
   await settle()
   const depth = missions.counters().depth.coin
   const cancelled = await missions.cancel(anna, { mission_id: mission.mission_id, reason: 'not needed' })
+  t.strictSame([depth, missions.counters().depth.coin], [1, 0])
   hold.resolve()
   await settle()
 
-  t.strictSame([depth, missions.counters().depth.coin], [1, 0])
   t.match(cancelled, { status: 'cancelled', because: 'it was cancelled: not needed', duration_ms: null })
   t.strictSame(world.steps, ['hold'])
   t.equal(await codeOf(missions.cancel(anna, { mission_id: mission.mission_id })), 'MISSION_WRONG_STATE')

@@ -19,7 +19,7 @@ import { settle, TestClock } from '../support/test-clock.ts'
 type Behave = (order: ActionOrder) => unknown
 
 /** A journal in memory: a fact is folded before its append resolves, as the real one promises. */
-export class Journal implements Recorder {
+class Journal implements Recorder {
   readonly facts: Fact[] = []
   readonly #clock: TestClock
   listeners: ((fact: Fact) => void)[] = []
