@@ -88,7 +88,7 @@ export function scoreAxes(inputs: AxisInputs, weights: Weights = WEIGHTS): Score
 }
 
 /** SAFE runs by itself, BORDERLINE waits for an operator, FAILING is only a suggestion. */
-export function decisionFor(score: number): 'SAFE' | 'BORDERLINE' | 'FAILING' {
+function decisionFor(score: number): 'SAFE' | 'BORDERLINE' | 'FAILING' {
   if (score >= 60) return 'SAFE'
   return score >= 30 ? 'BORDERLINE' : 'FAILING'
 }

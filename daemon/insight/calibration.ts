@@ -79,7 +79,7 @@ export class Calibration {
 }
 
 /** The mean gap between what was stated and what happened, over ten bins of the stated probability. */
-export function calibrationError(scored: readonly (readonly [number, 0 | 1])[]): number {
+function calibrationError(scored: readonly (readonly [number, 0 | 1])[]): number {
   const bins = Map.groupBy(scored, ([predicted]) => Math.min(9, Math.floor(predicted * 10)))
   const gaps = [...bins.values()].map((bin) =>
     Math.abs(bin.reduce((sum, [predicted, success]) => sum + predicted - success, 0)),

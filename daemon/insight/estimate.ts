@@ -68,7 +68,7 @@ interface Beta {
 }
 
 /** The Beta of one level, around the mean of the level above it. */
-export function shrink(parent: Beta, strength: number, level: Pick<Sums, 'weight' | 'successes'>): Beta {
+function shrink(parent: Beta, strength: number, level: Pick<Sums, 'weight' | 'successes'>): Beta {
   const expected = parent.a / (parent.a + parent.b)
   return {
     a: level.successes + strength * expected,

@@ -1,5 +1,5 @@
 /** What a repeated pattern asks for, from the mildest to the hardest. */
-export const OMEN_LEVELS = ['ignore', 'warn', 'intervene', 'lock'] as const
+const OMEN_LEVELS = ['ignore', 'warn', 'intervene', 'lock'] as const
 export type OmenLevel = (typeof OMEN_LEVELS)[number]
 
 /** How many failing missions, and how high the sum, a level takes. */

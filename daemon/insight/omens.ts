@@ -3,30 +3,19 @@ import type { Category, ModuleId } from '../contracts/ids.ts'
 import { CALM, type Cusum, levelAt, nextLevel, stepCusum, succeeded, usualRate } from './cusum.ts'
 import { isCrash, moduleOf, outcomeOf, textOf } from './facts.ts'
 import { rounded } from './numbers.ts'
-import { crashOmen, missionOmen, type OmenKind, type OmenSubject } from './omen-keys.ts'
+import {
+  count,
+  fresh,
+  type History,
+  hardestFirst,
+  type Omen,
+  type OmenChange,
+  type OmenView,
+} from './omen.ts'
+import { crashOmen, missionOmen, type OmenSubject } from './omen-keys.ts'
 import { harder, type OmenLevel } from './omen-levels.ts'
 import { StepModules } from './step-modules.ts'
-import { weightAt } from './sums.ts'
 import { Uptime } from './uptime.ts'
-
-/** A change of an omen's level, for the record. */
-export interface OmenChange {
-  readonly key: string
-  readonly module_id: ModuleId | null
-  readonly kind: OmenKind
-  readonly level: OmenLevel
-  readonly previous: OmenLevel
-  readonly count: number
-  readonly score: number
-  readonly evidence: readonly string[]
-}
-
-/** An omen as surfaces show it. */
-export interface OmenView extends Omit<OmenChange, 'previous'> {
-  readonly first_seen: string
-  readonly last_seen: string
-  readonly next_level: { readonly level: OmenLevel; readonly at: number } | null
-}
 
 /**
  * Repeated failures, counted: one CUSUM for each way of failing, folded from facts.
@@ -254,25 +243,6 @@ export class Omens {
   }
 }
 
-interface Omen extends OmenSubject {
-  score: number
-  count: number
-  locked: boolean
-  firstMs: number
-  lastMs: number
-  evidence: string[]
-  /** The level that the journal knows. */
-  announced: OmenLevel
-}
-
-/** Fading trials of one module, or category, and how much of its uptime was counted as trials. */
-interface History {
-  atMs: number
-  trials: number
-  failures: number
-  countedUpMs: number
-}
-
 export interface SavedOmens {
   readonly omens: readonly Omen[]
   readonly histories: readonly (readonly [string, History])[]
@@ -280,30 +250,6 @@ export interface SavedOmens {
   readonly unlocking: readonly (readonly [number, ModuleId])[]
   readonly steps: ReturnType<StepModules['save']>
   readonly uptime: ReturnType<Uptime['save']>
-}
-
-function fresh(subject: OmenSubject, atMs: number): Omen {
-  return {
-    ...subject,
-    ...CALM,
-    locked: false,
-    firstMs: atMs,
-    lastMs: atMs,
-    evidence: [],
-    announced: 'ignore',
-  }
-}
-
-function count(history: History, atMs: number, more: { trials: number; failures: number }): void {
-  const factor = weightAt(history.atMs, atMs)
-  history.trials = history.trials * factor + more.trials
-  history.failures = history.failures * factor + more.failures
-  history.atMs = Math.max(history.atMs, atMs)
-}
-
-function hardestFirst(one: OmenView, other: OmenView): number {
-  if (one.level !== other.level) return harder(one.level, other.level) === one.level ? -1 : 1
-  return other.last_seen.localeCompare(one.last_seen)
 }
 
 const HOUR_MS = 3_600_000

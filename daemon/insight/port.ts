@@ -18,7 +18,7 @@ export interface Question {
   readonly obstacle?: string
 }
 
-export interface ModuleStanding {
+interface ModuleStanding {
   readonly module_id: ModuleId
   /** On disk, valid, and with the action the plan asks for. */
   readonly known: boolean
@@ -59,7 +59,7 @@ export interface AxisView {
   readonly evidence: readonly (MissionId | string)[]
 }
 
-export interface GateView {
+interface GateView {
   readonly gate: GateName
   readonly because: string
   readonly cap: number

@@ -7,7 +7,7 @@ import { rounded } from './numbers.ts'
 import type { Exposure } from './uptime.ts'
 
 /** A probability with what it stands on. `probability` and `interval` are null where the data is not enough. */
-export interface Prediction {
+interface Prediction {
   readonly kind: 'mission_failure' | 'module_crash'
   readonly subject: { readonly module_id: ModuleId; readonly category?: Category }
   readonly status: 'stated' | 'insufficient_data'

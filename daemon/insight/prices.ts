@@ -14,7 +14,7 @@ export interface Prices {
   readonly budgets: Readonly<Partial<Record<Category, number>>>
 }
 
-export const PRICES: Prices = {
+const PRICES: Prices = {
   slotSecond: 0.01,
   operatorMinute: 1,
   operatorMinutesADay: 60,

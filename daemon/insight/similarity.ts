@@ -1,5 +1,5 @@
 /** Goals less alike than this say nothing about each other. */
-export const SIMILARITY_MIN = 0.3
+const SIMILARITY_MIN = 0.3
 
 /**
  * The goals seen so far, by fingerprint: how rare each token is, and which goals are like a given one.
