@@ -78,10 +78,14 @@ t.test('when the disk refuses', async (t) => {
       await journal.append(draft(1))
       const failures: string[] = []
       journal.onFailed((error) => failures.push(error.code))
-      disk.fault = strike(op, 1, fault)
       const pending = [codeOf(journal.append(draft(2)))]
-      await new Promise((resolve) => setImmediate(resolve))
-      pending.push(codeOf(journal.append(draft(3))))
+      const struck = strike(op, 1, fault)
+      disk.fault = (call) => {
+        const hit = struck(call)
+        if (hit !== undefined) pending.push(codeOf(journal.append(draft(3))))
+        return hit
+      }
+      await pending[0]
       const codes = await Promise.all(pending)
       disk.fault = undefined
       const { count } = disk

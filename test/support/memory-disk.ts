@@ -154,7 +154,7 @@ export class MemoryDisk implements Disk {
       if (there !== undefined) return this.#fileOf(there, path, mode)
       this.#parentOf(path)
       const node = new Node('file')
-      this.#change({ dirs: [dirname(path)], apply: (names) => names.set(path, node) })
+      this.#change({ unsynced: new Set([dirname(path)]), apply: (names) => names.set(path, node) })
       return this.#fileOf(node, path, mode)
     })
   }
@@ -181,7 +181,7 @@ export class MemoryDisk implements Disk {
     if (!this.#names.has(dirname(dir))) await this.makeDir(dirname(dir))
     return this.#call({ op: 'makeDir', path: dir }, () => {
       const node = new Node('directory')
-      this.#change({ dirs: [dirname(dir)], apply: (names) => names.set(dir, node) })
+      this.#change({ unsynced: new Set([dirname(dir)]), apply: (names) => names.set(dir, node) })
       return true
     })
   }
@@ -195,21 +195,22 @@ export class MemoryDisk implements Disk {
         names.delete(from)
         names.set(to, node)
       }
-      this.#change({ dirs: [dirname(from), dirname(to)], apply })
+      this.#change({ unsynced: new Set([dirname(from), dirname(to)]), apply })
     })
   }
 
   async unlink(path: string): Promise<void> {
     if (!this.#names.has(path)) return
     return this.#call({ op: 'unlink', path }, () => {
-      this.#change({ dirs: [dirname(path)], apply: (names) => names.delete(path) })
+      this.#change({ unsynced: new Set([dirname(path)]), apply: (names) => names.delete(path) })
     })
   }
 
   async syncDir(dir: string): Promise<void> {
     return this.#call({ op: 'syncDir', path: dir }, () => {
-      const last = this.#pending.findLastIndex((change) => change.dirs.includes(dir))
-      for (const change of this.#pending.splice(0, last + 1)) change.apply(this.#durableNames)
+      for (const change of this.#pending) change.unsynced.delete(dir)
+      for (const change of this.#pending) if (change.unsynced.size === 0) change.apply(this.#durableNames)
+      this.#pending = this.#pending.filter((change) => change.unsynced.size > 0)
     })
   }
 
@@ -267,7 +268,8 @@ export class MemoryDisk implements Disk {
 }
 
 interface NameChange {
-  readonly dirs: readonly string[]
+  /** Folders that must be synced before it is durable: a file that moves has two. */
+  readonly unsynced: Set<string>
   readonly apply: (names: Map<string, Node>) => void
 }
 
