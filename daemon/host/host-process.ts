@@ -1,6 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import type { Duplex, Readable } from 'node:stream'
-import type { Clock } from '../kit/clock.ts'
+import type { Clock, Timer } from '../kit/clock.ts'
 import type { Launch } from './isolation.ts'
 import { OutputGate, type OutputLine } from './output.ts'
 import { type RpcAudience, RpcPeer } from './rpc.ts'
@@ -38,6 +38,7 @@ export class HostProcess {
   #report: string[] = []
   #hello: (hello: RunnerHello) => void = () => {}
   #alive = true
+  #mute: Timer | undefined
 
   constructor(launch: Launch, clock: Clock, ledger: HostLedger) {
     const child = spawn(launch.file, launch.args, {
@@ -118,7 +119,9 @@ export class HostProcess {
         this.signal('SIGKILL')
       },
       // An exit closes the pipe a moment before it is reported; one that lives on is out of reach and must go.
-      closed: () => void this.#clock.after(CLOSED_WAIT_MS, () => this.signal('SIGKILL')),
+      closed: () => {
+        if (this.#alive) this.#mute = this.#clock.after(CLOSED_WAIT_MS, () => this.signal('SIGKILL'))
+      },
     }
   }
 
@@ -136,6 +139,7 @@ export class HostProcess {
     })
     if (this.pid !== undefined && this.mayFork) signalGroup(this.pid, 'SIGKILL')
     this.#alive = false
+    this.#mute?.cancel()
     await this.#drain(child, closed)
     if (this.pid !== undefined) this.#ledger.remove(this.pid)
     this.#output.close()

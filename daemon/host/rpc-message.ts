@@ -2,7 +2,7 @@ export type RpcId = number | string
 
 /** A message of JSON-RPC 2.0 as it is on the wire; with `method` it asks or tells, without it answers. */
 export interface RpcMessage {
-  readonly id?: RpcId
+  readonly id?: RpcId | null
   readonly method?: string
   readonly params?: unknown
   readonly result?: unknown
@@ -20,13 +20,14 @@ export function parseMessage(line: string): RpcMessage | undefined {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) return undefined
   const { jsonrpc, id, method, params, error } = value as Record<string, unknown>
   if (jsonrpc !== '2.0') return undefined
-  if (id !== undefined && typeof id !== 'string' && !Number.isSafeInteger(id)) return undefined
+  if (id !== undefined && id !== null && typeof id !== 'string' && !Number.isSafeInteger(id)) return undefined
   if (method !== undefined) {
-    return typeof method === 'string' && (params === undefined || typeof params === 'object')
-      ? value
-      : undefined
+    const isProper =
+      typeof method === 'string' && id !== null && (params === undefined || typeof params === 'object')
+    return isProper ? value : undefined
   }
-  if (typeof id !== 'number') return undefined
+  // An answer to a line that could not be understood has the id null: nobody waits for it.
+  if (id === undefined) return undefined
   if (error === undefined) return 'result' in value ? value : undefined
   if (typeof error !== 'object' || error === null) return undefined
   const { code, message } = error as Record<string, unknown>

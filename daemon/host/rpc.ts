@@ -203,7 +203,7 @@ export class RpcPeer {
     if (message === undefined) return `a line that is no JSON-RPC 2.0 message: ${excerpt(line)}`
     const { method, params, id } = message
     if (method === undefined) this.#settle(message)
-    else if (id !== undefined) return this.#serve(method, params, id)
+    else if (id !== undefined && id !== null) return this.#serve(method, params, id)
     else if (method === '$/cancel') this.#abort(params)
     else this.#audience.notice(method, params, line.length)
     return undefined
