@@ -23,11 +23,7 @@ export interface CatalogOptions {
   readonly log: CatalogLog
 }
 
-export type CatalogLog = (
-  level: 'info' | 'warn',
-  message: string,
-  facts: Readonly<Record<string, string>>,
-) => void
+type CatalogLog = (level: 'info' | 'warn', message: string, facts: Readonly<Record<string, string>>) => void
 
 /** Opens the folders with modules. Nothing is read before it is asked for. */
 export async function openCatalog(options: CatalogOptions): Promise<ModuleCatalog> {

@@ -14,7 +14,7 @@ import { readStrictJson } from './strict-json.ts'
 /** What a manifest is called. */
 export const MANIFEST_NAME = 'module.json'
 /** Twenty times the longest one we can imagine. */
-export const MANIFEST_BYTES_MAX = 65_536
+const MANIFEST_BYTES_MAX = 65_536
 
 export interface ManifestRules {
   readonly owners: ReadonlySet<number>

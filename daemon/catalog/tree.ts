@@ -6,8 +6,8 @@ import { isForeignFolder, isPassing } from './editor-files.ts'
 import { isInside, readSafeFile, refuseOwner, type SafeFile, UnsafeFile } from './safe-file.ts'
 
 /** More than a module with a fair number of dependencies has, and copied in seconds. */
-export const FILES_MAX = 10_000
-export const TREE_BYTES_MAX = 64 * 1_048_576
+const FILES_MAX = 10_000
+const TREE_BYTES_MAX = 64 * 1_048_576
 const DEPTH_MAX = 32
 
 export interface TreeRules {

@@ -8,7 +8,7 @@ import { createSecret, readSecret } from './secret-file.ts'
 /** The key printed in the documentation: everybody knows it. */
 export const PUBLISHED_KEY = 'nexusmon_sovereign_key'
 
-export type KeyVerdict = 'valid' | 'published' | 'wrong'
+type KeyVerdict = 'valid' | 'published' | 'wrong'
 
 /** The secret that approves and overrides; only its hash is in memory. */
 export interface OperatorKey {

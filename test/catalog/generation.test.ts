@@ -1,7 +1,7 @@
-import { execFileSync } from 'node:child_process'
 import {
   appendFileSync,
   chmodSync,
+  linkSync,
   lstatSync,
   mkdirSync,
   readdirSync,
@@ -10,6 +10,8 @@ import {
   renameSync,
   rmSync,
   symlinkSync,
+  truncateSync,
+  utimesSync,
   writeFileSync,
 } from 'node:fs'
 import { join } from 'node:path'
@@ -20,6 +22,7 @@ import type { ModuleCatalog } from '../../daemon/catalog/port.ts'
 import { hashTree } from '../../daemon/catalog/tree.ts'
 import { NexusError } from '../../daemon/contracts/failure.ts'
 import { type Clock, systemClock } from '../../daemon/kit/clock.ts'
+import { makeFifo } from '../support/fifo.ts'
 import { writeModule } from '../support/module-folder.ts'
 import { shortDir } from '../support/short-dir.ts'
 import { TestClock } from '../support/test-clock.ts'
@@ -65,6 +68,11 @@ function contents(dir: string): Record<string, string> {
       ]
     }),
   )
+}
+
+function writeSparse(path: string, sizeMiB: number): void {
+  writeFileSync(path, '')
+  truncateSync(path, sizeMiB * 1_048_576)
 }
 
 t.test('a generation holds the text of its folder and nothing of its surroundings', async (t) => {
@@ -127,7 +135,7 @@ t.test('the id follows content, names and the execute bit, and nothing else', as
   }
   await note('first', () => undefined)
   await note('touched, with a backup beside', () => {
-    execFileSync('touch', ['-d', '2001-01-01', join(folder, 'a.txt')])
+    utimesSync(join(folder, 'a.txt'), 1, 1)
     chmodSync(join(folder, 'a.txt'), 0o640)
     writeFileSync(join(folder, 'a.txt~'), 'old')
     mkdirSync(join(folder, 'empty'))
@@ -176,8 +184,8 @@ t.test('what may not become a generation is refused with its name, and leaves no
       symlinkSync('.', join(folder, 'x/self'))
     },
     'a link to nowhere': (folder) => symlinkSync('gone', join(folder, 'x')),
-    'a fifo': (folder) => execFileSync('mkfifo', [join(folder, 'x')]),
-    'a hard link': (folder) => execFileSync('ln', [join(folder, 'index.js'), join(folder, 'x')]),
+    'a fifo': (folder) => makeFifo(join(folder, 'x')),
+    'a hard link': (folder) => linkSync(join(folder, 'index.js'), join(folder, 'x')),
     'a world-writable file': (folder) => {
       writeFileSync(join(folder, 'x'), '')
       chmodSync(join(folder, 'x'), 0o666)
@@ -186,9 +194,9 @@ t.test('what may not become a generation is refused with its name, and leaves no
       mkdirSync(join(folder, 'x'))
       chmodSync(join(folder, 'x'), 0o777)
     },
-    'a large file': (folder) => execFileSync('truncate', ['-s', '65M', join(folder, 'x')]),
+    'a large file': (folder) => writeSparse(join(folder, 'x'), 65),
     'files too large together': (folder) => {
-      for (const name of ['x', 'y', 'z']) execFileSync('truncate', ['-s', '30M', join(folder, name)])
+      for (const name of ['x', 'y', 'z']) writeSparse(join(folder, name), 30)
     },
   }
   const said: Record<string, string> = {}

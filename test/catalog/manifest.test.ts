@@ -1,4 +1,3 @@
-import { execFileSync } from 'node:child_process'
 import { chmodSync, linkSync, mkdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { join } from 'node:path'
@@ -9,6 +8,7 @@ import { type Requirement, startOrder } from '../../daemon/catalog/requires.ts'
 import { trustedOwners } from '../../daemon/catalog/safe-file.ts'
 import { scanModules } from '../../daemon/catalog/scan.ts'
 import { readStrictJson } from '../../daemon/catalog/strict-json.ts'
+import { makeFifo } from '../support/fifo.ts'
 import { manifestOf, writeModule } from '../support/module-folder.ts'
 import { shortDir } from '../support/short-dir.ts'
 
@@ -221,7 +221,7 @@ t.test('whatever stands in for module.json or the entry is refused without waiti
   const server = createServer()
   t.teardown(() => server.close())
   const standIns: Record<string, (path: string) => void> = {
-    fifo: (path) => execFileSync('mkfifo', [path]),
+    fifo: makeFifo,
     folder: (path) => mkdirSync(path),
     'link out': (path) => symlinkSync(secret, path),
     'link to a device': (path) => symlinkSync('/dev/zero', path),

@@ -1,4 +1,3 @@
-import { execFileSync } from 'node:child_process'
 import { mkdirSync, readdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
@@ -8,6 +7,7 @@ import { PRICE_NAMES, WEIGHT_NAMES } from '../../daemon/config-value.ts'
 import { SETTINGS, type Setting, type SettingName } from '../../daemon/contracts/config.ts'
 import { NexusError } from '../../daemon/contracts/failure.ts'
 import { pricesFrom, weightsFrom } from '../../daemon/insight/prices.ts'
+import { makeFifo } from '../support/fifo.ts'
 import { shortDir } from '../support/short-dir.ts'
 
 interface Case {
@@ -207,7 +207,7 @@ t.test('a variable that was meant for us is a fault, a neighbour of Kubernetes i
 t.test('what is no file of settings is refused with its reason', async (t) => {
   const cwd = shortDir(t)
   mkdirSync(join(cwd, 'folder'))
-  execFileSync('mkfifo', [join(cwd, 'fifo')])
+  makeFifo(join(cwd, 'fifo'))
   writeFileSync(join(cwd, 'latin.yaml'), Buffer.from([0x61, 0x3a, 0xff]))
   const say = async (file: string): Promise<string> =>
     (await faults(t, { file: join(cwd, file) }))[1]?.replace(`${cwd}/`, '') ?? ''
