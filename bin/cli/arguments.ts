@@ -43,6 +43,13 @@ export function parseInteger(text: string, what: string, min: number, max: numbe
   throw new CliError('usage', `${what} must be a whole number from ${min} to ${max}, not ${text}`)
 }
 
+/** A number, not below `min`. */
+export function parseNumber(text: string, what: string, min: number): number {
+  const value = text.trim() === '' ? Number.NaN : Number(text)
+  if (Number.isFinite(value) && value >= min) return value
+  throw new CliError('usage', `${what} must be a number from ${min} on, not ${text}`)
+}
+
 /** `<group>/<name>/<action>` in its two parts. */
 export function parseAction(text: string): { module_id: string; action: string } {
   const [group, name, action, ...more] = text.split('/')

@@ -10,7 +10,7 @@ export interface CheckReport {
   readonly next_steps: readonly string[]
 }
 
-export type CheckIssue = keyof typeof NEXT_STEPS
+type CheckIssue = keyof typeof NEXT_STEPS
 
 /** A loop that does not rest, and what was seen of it. */
 export interface BusyLoop {

@@ -49,13 +49,16 @@ function valueAt(settings: object, name: SettingName): unknown {
 const HIDDEN = new Set([...SECRET_FIELDS, 'sha256'])
 
 /** A copy in which no secret can be read. */
-export function hide(value: unknown): unknown {
-  if (typeof value === 'string') return scrub(value)
-  if (Array.isArray(value)) return value.map(hide)
-  if (typeof value !== 'object' || value === null) return value
-  const entries = Object.entries(value).map(([key, inner]) => {
-    const secret = HIDDEN.has(key) || /secret|password|token|api_?key/i.test(key)
-    return [key, secret ? REDACTED : hide(inner)] as const
-  })
-  return Object.fromEntries(entries)
+export function hide(value: unknown, isSecret = false): unknown {
+  if (Array.isArray(value)) return value.map((inner) => hide(inner, isSecret))
+  if (typeof value === 'object' && value !== null) {
+    const entries = Object.entries(value).map(([key, inner]) => [key, hide(inner, namesSecret(key))] as const)
+    return Object.fromEntries(entries)
+  }
+  if (isSecret) return REDACTED
+  return typeof value === 'string' ? scrub(value) : value
+}
+
+function namesSecret(key: string): boolean {
+  return HIDDEN.has(key) || /secret|password|token|api_?key/i.test(key)
 }

@@ -1,5 +1,5 @@
 import type { MissionDetail, MissionView } from '../../daemon/contracts/mission.ts'
-import { parseInteger, parseJson } from './arguments.ts'
+import { parseInteger, parseJson, parseNumber } from './arguments.ts'
 import type { Cli } from './cli.ts'
 import { EXIT } from './exit.ts'
 import { namedKey, operatorKey } from './key.ts'
@@ -79,7 +79,7 @@ export function createBody(goal: string, options: CreateOptions): object {
   const { category, input, maxTime, maxSteps, plan, priority, notBefore, expectedValue, maxAttempts } =
     options
   const constraints = {
-    ...(maxTime !== undefined && { max_time_seconds: Number(maxTime) }),
+    ...(maxTime !== undefined && { max_time_seconds: parseNumber(maxTime, '--max-time', 0) }),
     ...(maxSteps !== undefined && { max_steps: parseInteger(maxSteps, '--max-steps', 1, 100) }),
   }
   return {
@@ -90,7 +90,7 @@ export function createBody(goal: string, options: CreateOptions): object {
     ...(plan !== undefined && { plan: parseJson(plan, '--plan') }),
     ...(priority !== undefined && { priority: parseInteger(priority, '--priority', 0, 9) }),
     ...(notBefore !== undefined && { not_before: notBefore }),
-    ...(expectedValue !== undefined && { expected_value: Number(expectedValue) }),
+    ...(expectedValue !== undefined && { expected_value: parseNumber(expectedValue, '--expected-value', 0) }),
     ...(maxAttempts !== undefined && { max_attempts: parseInteger(maxAttempts, '--max-attempts', 1, 10) }),
   }
 }

@@ -5,7 +5,7 @@ const GOOD = ['started', 'healthy']
 const BAD = ['invalid', 'failed', 'crashloop', 'locked', 'unhealthy']
 
 /** A state in its colour. */
-export function paintState(state: string, shown: string = state): string {
+function paintState(state: string, shown: string = state): string {
   if (GOOD.includes(state)) return tone('good', shown)
   return tone(BAD.includes(state) ? 'bad' : 'warn', shown)
 }

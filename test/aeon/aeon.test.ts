@@ -23,6 +23,9 @@ import type { DaemonStatus } from '../../daemon/contracts/status.ts'
 import { FakeNexusd, problem, type Route, rawServer, runProgram } from '../support/fake-nexusd.ts'
 import { shortDir } from '../support/short-dir.ts'
 
+// The scripts are started as programs: on a machine that is busy elsewhere that takes its time.
+t.setTimeout(180_000)
+
 const STATUS = {
   running: true,
   level: 'level-14.5-basic',

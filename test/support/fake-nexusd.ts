@@ -1,7 +1,7 @@
 import { spawn } from 'node:child_process'
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
-import { createServer as createNetServer, type Server as NetServer } from 'node:net'
+import { createServer as createNetServer, type Server as NetServer, type Socket } from 'node:net'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { shortDir } from './short-dir.ts'
@@ -98,18 +98,24 @@ export async function rawServer(
   const path = join(shortDir(t), 's')
   const server: NetServer = createNetServer((socket) => {
     socket.on('error', () => {})
-    socket.once('data', async () => {
-      for (const piece of pieces) {
-        socket.write(piece)
-        await new Promise((resolve) => setImmediate(resolve))
-      }
-      if (then === 'close') socket.end()
-    })
+    socket.once('data', () => void say(socket, pieces, then))
     t.teardown(() => socket.destroy())
   })
   await new Promise<void>((resolve) => server.listen(path, resolve))
   t.teardown(() => server.close())
   return path
+}
+
+async function say(
+  socket: Socket,
+  pieces: readonly (string | Uint8Array)[],
+  then: 'close' | 'keep',
+): Promise<void> {
+  for (const piece of pieces) {
+    socket.write(piece)
+    await new Promise((resolve) => setImmediate(resolve))
+  }
+  if (then === 'close') socket.end()
 }
 
 export interface Ran {
@@ -122,6 +128,8 @@ export interface RunOptions {
   readonly env?: Readonly<Record<string, string>>
   readonly cwd?: string
   readonly input?: string
+  /** Closes standard output before anything is read from it, as `head -0` would. */
+  readonly leaveAtOnce?: boolean
   /** Sees standard output as it grows. */
   readonly onOut?: (out: string, kill: (signal: NodeJS.Signals) => void) => void
 }
@@ -144,6 +152,7 @@ export function runProgram(file: string, args: readonly string[], options: RunOp
     child.stderr.setEncoding('utf8').on('data', (text: string) => {
       err += text
     })
+    if (options.leaveAtOnce) child.stdout.destroy()
     child.on('error', reject)
     child.on('close', (code) => resolve({ code, out, err }))
     child.stdin.on('error', () => {})
