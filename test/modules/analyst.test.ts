@@ -214,6 +214,24 @@ t.test('delimiters, headers, marks and gaps are recognised', async (t) => {
   })
 })
 
+t.test('a column that comes late was missing before', async (t) => {
+  const line = (at: number): string =>
+    `${JSON.stringify({ won: at % 2, ...(at < 3_000 ? {} : { late: 'x' }), filler: 'f'.repeat(40) })}\n`
+  const dir = t.testdir({ 'late.jsonl': Array.from({ length: 4_000 }, (_, at) => line(at)).join('') })
+  const ctx = fakeContext(ID, { roots: [dir] })
+  await call(analyst, ctx, 'analyse', { path: 'late.jsonl' })
+  const found: Findings = JSON.parse(ctx.kept.get('findings.json') ?? '')
+  t.match(found.splits, [
+    {
+      column: 'late',
+      parts: [
+        { label: 'x', rows: 1_000, hits: 500 },
+        { label: '(missing)', rows: 3_000, hits: 1_500 },
+      ],
+    },
+  ])
+})
+
 t.test('the statistics meet values from the literature', async (t) => {
   const rounded = (value: number): number => Math.round(value * 1e4) / 1e4
   const { low, high } = wilson(8, 10)
@@ -449,6 +467,15 @@ t.test('the daemon’s own missions', async (t) => {
     'category forge: 0.00 % succeed (0 of 10; 95 % interval 0.00–27.75 %), where all together have 80.00 %.',
   ])
   t.match(ctx.kept.get('findings.md'), /## Failures\n\n- ACTION_FAILED: 10/)
+
+  const few = fakeContext(ID, { records, config: { missions_max: 2 } })
+  const ended = ['m-1', 'm-2', 'm-1', 'm-3'].map((id) => line(id, id === 'm-2' ? 'failed' : 'completed'))
+  await writeFile(records.missions, ended.join(''))
+  t.match(
+    await call(analyst, few, 'analyse', {}),
+    { missions: 2, completed: 2, notes: ['Left out: 1 older mission, beyond missions_max.'] },
+    'the one that changed longest ago makes room',
+  )
 })
 
 async function writeLarge(path: string, bytesWanted: number): Promise<{ rows: number; converted: number }> {

@@ -1,4 +1,4 @@
-import { appendFile, mkdir, readdir, rm, symlink, utimes, writeFile } from 'node:fs/promises'
+import { appendFile, mkdir, readdir, rename, rm, symlink, utimes, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import fc from 'fast-check'
 import t from 'tap'
@@ -125,6 +125,8 @@ t.test('removed documents leave the index for good, however many they were', asy
   const index = new Postings<Document>()
   const add = (key: string, text: string): void =>
     index.add({ key, source: 'given', title: '', bytes: 1 }, text)
+  add('anchor', 'stays half')
+  add('buoy', 'stays half')
   for (let at = 0; at < 5_000; at += 1) add(`k${at % 10}`, at < 4_990 ? 'old' : `new v${at % 10}`)
   t.strictSame(
     [
@@ -134,6 +136,13 @@ t.test('removed documents leave the index for good, however many they were', asy
     ],
     [0, 10, 1],
   )
+  index.remove('buoy')
+  for (let at = 0; at < 3_000; at += 1) add('k0', 'last')
+  t.strictSame(
+    index.search(['stay'], () => true).map(({ document }) => document.key),
+    ['anchor'],
+  )
+  t.equal(index.frequency('half'), 1)
   t.ok(index.frequency('old') < 3_000, 'the sweep took most of them out')
 })
 
@@ -224,8 +233,9 @@ t.test('missions are found by goal, failure and result, as they stand now', asyn
   t.strictSame(await found('torn'), [['m-5', 0]], 'a line that was half written is read when it is whole')
   t.strictSame(await found('ladder'), [], 'what a mission no longer says is forgotten')
 
-  await rm(records.missions)
-  await writeFile(records.missions, mission('m-9', 'Another tree'))
+  // Longer than the old one, so that its size alone tells nothing.
+  await writeFile(join(dir, 'new.jsonl'), mission('m-9', `Another tree ${'x '.repeat(1_000)}`))
+  await rename(join(dir, 'new.jsonl'), records.missions)
   t.strictSame([await found('pears'), await found('tree')], [[], [['m-9', 0]]], 'a rebuilt file is read anew')
 })
 
@@ -317,15 +327,19 @@ t.test('searches at the same time do not spoil the index they share', async (t) 
   await Promise.all(
     Array.from({ length: 30 }, (_, at) => writeFile(join(dir, 'docs', `${at}.md`), `apple ${at}`)),
   )
-  const ctx = fakeContext(ID, { roots: [dir], dataDir: join(dir, 'own') })
+  const records = { missions: join(dir, 'missions.jsonl') }
+  await writeFile(records.missions, `no json\n${mission('m-1', 'Sell apples')}`)
+  const ctx = fakeContext(ID, { roots: [dir], dataDir: join(dir, 'own'), records })
   const found = await Promise.all(
-    Array.from({ length: 8 }, () =>
-      search(ctx, { query: 'apple', in: 'docs', history: false, artifacts: false }),
-    ),
+    Array.from({ length: 8 }, () => search(ctx, { query: 'apple', in: 'docs', artifacts: false })),
   )
-  t.strictSame(
-    found.map((each) => each.found),
-    Array(8).fill(30),
+  t.match(
+    found,
+    Array.from({ length: 8 }, () => ({
+      found: 31,
+      searched: { files: 30, missions: 1 },
+      skipped: { unreadable: 1 },
+    })),
   )
 })
 

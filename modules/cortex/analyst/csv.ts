@@ -71,10 +71,8 @@ export class CsvReader {
       if (stop === text.length) return stop
       const mark = text.charCodeAt(stop)
       if (mark === LF) return stop + 1
-      if (mark === CR) {
-        if (stop + 1 === text.length && !last) return -1
-        return text.charCodeAt(stop + 1) === LF ? stop + 2 : stop + 1
-      }
+      // An LF that comes with the next piece is a blank line then, and left out.
+      if (mark === CR) return text.charCodeAt(stop + 1) === LF ? stop + 2 : stop + 1
       at = stop + 1
     }
   }
@@ -95,7 +93,7 @@ export class CsvReader {
     let from = open + 1
     for (;;) {
       const close = text.indexOf('"', from)
-      if (close < 0 || (close + 1 === text.length && !last)) {
+      if (close < 0) {
         if (!last) return false
         throw new Error(`record ${this.#records + 1} or a later one opens a quote that never closes`)
       }
