@@ -24,7 +24,6 @@ export interface Listening {
   beat(heartbeat: HeartbeatParams): void
   /** An error that nobody caught ends the process: its last words. */
   lastWords(stack: string): void
-  violation(reason: string): void
 }
 
 /** Takes what an instance says of its own accord: checks its shape, and hands it to whom it concerns. */
@@ -36,9 +35,8 @@ export class Ears {
   }
 
   /** Notifications. One of a wrong shape is a violation; an unknown one comes from a program newer than this daemon. */
-  notice(method: string, params: unknown, bytes: number): void {
-    const taken = this.#take(method, params, bytes)
-    if (taken === 'malformed') this.#to.violation(`${method} of a wrong shape`)
+  notice(method: string, params: unknown, bytes: number): string | undefined {
+    return this.#take(method, params, bytes) === 'malformed' ? `${method} of a wrong shape` : undefined
   }
 
   /** Requests. @throws RpcFailure, which is the answer. */

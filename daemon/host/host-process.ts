@@ -111,8 +111,9 @@ export class HostProcess {
         return await this.#owner.request(method, params, id, signal)
       },
       notice: (method, params, bytes) => {
-        if (method === 'hello') this.#hello(params as RunnerHello)
-        else this.#owner?.notice(method, params, bytes)
+        if (method !== 'hello') return this.#owner?.notice(method, params, bytes)
+        this.#hello(params as RunnerHello)
+        return undefined
       },
       violation: (reason) => {
         this.#owner?.violation(reason)

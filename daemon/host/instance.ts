@@ -53,7 +53,6 @@ export class ProcessInstance implements Instance, Patient {
       lastWords: (stack) => {
         this.#lastWords = stack
       },
-      violation: (reason) => this.#violate(reason),
     })
     host.adopt(
       {

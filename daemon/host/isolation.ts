@@ -9,6 +9,8 @@ export interface Machine {
   readonly setpriv: string | undefined
   /** Whether hosts run behind Node's permission model. */
   readonly walled: boolean
+  /** Whether this Node's wall denies the network too (from 25 on); 22 and 24 let everybody connect. */
+  readonly deniesNet: boolean
   readonly runner: Runner
   /** Where generations lie: every host may read all of them, for a spare does not know yet which one it will run. */
   readonly generationsDir: string
@@ -89,6 +91,7 @@ function wallFlags(machine: Machine, profile: WallProfile): string[] {
     ...profile.permissions.fs_write
       .flatMap((path) => expand(path, profile))
       .map((path) => `--allow-fs-write=${path}`),
+    ...(machine.deniesNet && profile.permissions.net ? ['--allow-net'] : []),
     ...(profile.permissions.child_process ? ['--allow-child-process'] : []),
   ]
 }

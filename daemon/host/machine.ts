@@ -29,6 +29,7 @@ export async function exploreMachine(
     node: process.execPath,
     setpriv: undefined,
     walled: false,
+    deniesNet: process.allowedNodeEnvironmentFlags.has('--allow-net'),
     runner: findRunner(),
     generationsDir: realpathSync(around.generationsDir),
     env: around.env,

@@ -8,8 +8,12 @@ import { parseMessage, type RpcId, type RpcMessage } from './rpc-message.ts'
 export interface RpcAudience {
   /** Answers a request. The signal fires on `$/cancel`. Throw `RpcFailure` for an answer that is an error. */
   request(method: string, params: unknown, id: RpcId, signal: AbortSignal): Promise<unknown>
-  /** `bytes` is the length of the line it came in, near enough for limits. */
-  notice(method: string, params: unknown, bytes: number): void
+  /**
+   * `bytes` is the length of the line it came in, near enough for limits.
+   *
+   * @returns What is wrong with it, if anything: that is a violation.
+   */
+  notice(method: string, params: unknown, bytes: number): string | undefined
   /** Called once: the other end broke the protocol and is not listened to any more. */
   violation(reason: string): void
   /** Called once: the other end closed the pipe, or the pipe broke. */
@@ -205,7 +209,7 @@ export class RpcPeer {
     if (method === undefined) this.#settle(message)
     else if (id !== undefined && id !== null) return this.#serve(method, params, id)
     else if (method === '$/cancel') this.#abort(params)
-    else this.#audience.notice(method, params, line.length)
+    else return this.#audience.notice(method, params, line.length)
     return undefined
   }
 

@@ -76,7 +76,7 @@ export class PulseWatch {
         break
       case 'suspect':
         chart.suspected = true
-        patient.suspect(Math.round(missingMs))
+        patient.suspect(Math.ceil(missingMs))
         break
       case 'recovered':
         chart.suspected = false
@@ -84,7 +84,7 @@ export class PulseWatch {
         break
       case 'hung':
         this.#charts.delete(patient)
-        patient.hung(Math.round(missingMs))
+        patient.hung(Math.ceil(missingMs))
     }
   }
 

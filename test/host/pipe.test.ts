@@ -78,7 +78,10 @@ function bench(limits: Partial<RpcLimits> = {}) {
         signal.addEventListener('abort', () => heard.push({ aborted: id, reason: signal.reason }))
         return new Promise((resolve) => answers.set(String(id), resolve))
       },
-      notice: (method, params) => void heard.push({ method, params }),
+      notice(method, params) {
+        heard.push({ method, params })
+        return method === 'malformed' ? 'a wrong shape' : undefined
+      },
       violation: (reason) => void heard.push({ violation: reason }),
       closed: () => void heard.push('closed'),
     },
@@ -129,6 +132,15 @@ t.test('a line too long, a flood, a repeated id and too many open requests are v
     await say(...messages)
     t.strictSame(heard.at(-1), { violation: fault })
   }
+})
+
+t.test('nothing is heard after a notification that its reader finds wrong', async (t) => {
+  const { peer, heard, say } = bench()
+  const { id, answer } = peer.ask('x', {})
+  await say({ jsonrpc: '2.0', method: 'malformed' }, { jsonrpc: '2.0', id, result: 1 })
+  peer.close()
+  await t.rejects(answer, new RpcBroken('closed'))
+  t.strictSame(heard, [{ method: 'malformed', params: undefined }, { violation: 'a wrong shape' }])
 })
 
 t.test('as many messages in the next second are no flood', async (t) => {

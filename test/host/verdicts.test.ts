@@ -86,6 +86,7 @@ const machine: Machine = {
   node: '/bin/node',
   setpriv: '/bin/setpriv',
   walled: true,
+  deniesNet: false,
   runner: { entry: '/d/runner.js', files: ['/d/runner.js', '/d/rpc.js'] },
   generationsDir: '/data/generations',
   env: {
@@ -154,6 +155,15 @@ t.test('the records are named one by one, and only read', async (t) => {
     [],
     'a path that is not known opens nothing',
   )
+})
+
+t.test('the network is opened by name where the wall denies it', async (t) => {
+  const flags = [true, false].map((net) => {
+    const permissions = { ...DEFAULT_PROFILE.permissions, net }
+    const { args } = planLaunch({ ...machine, deniesNet: true }, { ...DEFAULT_PROFILE, permissions })
+    return args.includes('--allow-net')
+  })
+  t.strictSame(flags, [true, false])
 })
 
 t.test('hosts are interchangeable when nothing that was fixed at their start differs', async (t) => {
