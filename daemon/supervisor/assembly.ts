@@ -12,8 +12,8 @@ export interface AssemblyOptions {
   readonly env: SupervisorEnvironment
   memory(): ModuleMemory
   readonly events: ReplicaSetEvents
-  /** A generation passed its self-test for the first time. */
-  proven(generation: Generation, runs: readonly SelfTestRun[]): void
+  /** A generation passed its self-test for the first time. Calls wait until this resolves: it is their evidence. */
+  proven(generation: Generation, runs: readonly SelfTestRun[]): Promise<void>
 }
 
 /** Builds what runs of one module: chooses the generation, forms its set, brings replicas up one by one. */
@@ -74,7 +74,7 @@ export class Assembly {
         const { generation } = set
         if (memory().tested.includes(generation.id)) return
         const runs = await selfTest(generation.manifest, running, env.clock)
-        if (runs.length > 0) proven(generation, runs)
+        if (runs.length > 0) await proven(generation, runs)
       },
     })
   }

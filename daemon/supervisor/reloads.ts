@@ -7,6 +7,14 @@ import type { ModuleMemory } from './remembered.ts'
 import type { Replica, ReplicaSet } from './replica-set.ts'
 import { Swap, type SwapEnd } from './swap.ts'
 
+interface Running {
+  readonly swap: Swap
+  readonly abort: AbortController
+  readonly done: Promise<ReloadResult>
+  /** What it brings up; undefined when there was nothing to bring up. */
+  readonly target: Promise<string | undefined>
+}
+
 export interface ReloadsOptions {
   readonly moduleId: string
   readonly env: SupervisorEnvironment
@@ -21,7 +29,7 @@ export interface ReloadsOptions {
 /** The one swap of a module that may be under way. */
 export class Reloads {
   readonly #options: ReloadsOptions
-  #running: { swap: Swap; abort: AbortController; done: Promise<ReloadResult> } | undefined
+  #running: Running | undefined
 
   constructor(options: ReloadsOptions) {
     this.#options = options
@@ -50,6 +58,7 @@ export class Reloads {
   begin(order: ReloadOrder, old: ReplicaSet): Promise<ReloadResult> {
     const { moduleId, env, assembly, memory, wanted, serve, ended } = this.#options
     const abort = new AbortController()
+    const chosen = this.next(order)
     const overlap = !(old.generation.manifest.exclusive || order.strategy === 'immediate')
     const swap = new Swap(
       {
@@ -57,7 +66,7 @@ export class Reloads {
         clock: env.clock,
         signal: abort.signal,
         old,
-        choose: () => this.next(order),
+        choose: () => chosen,
         refused: (id) => memory().refused.find(({ generation }) => generation === id),
         form: (generation) => assembly.form(generation),
         bring: async (set, inherited) => {
@@ -73,8 +82,29 @@ export class Reloads {
       this.#running = undefined
       return ended(end, old, order)
     })
-    this.#running = { swap, abort, done }
+    const target = chosen.then(
+      ({ id }) => id,
+      () => undefined, // the swap itself tells why
+    )
+    this.#running = { swap, abort, done, target }
     return done
+  }
+
+  /**
+   * Takes the place of the swap under way, once it is over, by calling `afresh`; unless both are for the same code,
+   * then they are one.
+   */
+  async supersede(order: ReloadOrder, afresh: () => Promise<ReloadResult>): Promise<ReloadResult> {
+    const running = this.#running
+    if (running === undefined) return afresh()
+    const wanted = await this.next(order).then(
+      ({ id }) => id,
+      () => undefined,
+    )
+    if (wanted !== undefined && wanted === (await running.target)) return running.done
+    running.abort.abort('a newer reload took its place')
+    await running.done
+    return afresh()
   }
 
   /** What a reload is to bring up: a kept generation when it is named, else what the folder holds. */

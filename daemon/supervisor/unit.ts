@@ -104,7 +104,7 @@ export class Unit {
         departed: (replica, departure, readyMs) => this.#departed(replica, departure, readyMs),
       },
       proven: ({ id: generation, manifest }, runs) =>
-        this.#note('module.self_tested', { generation, categories: manifest.categories, runs }),
+        this.#record('module.self_tested', { generation, categories: manifest.categories, runs }),
     })
     this.#reloads = new Reloads({
       moduleId: id,
@@ -369,7 +369,10 @@ export class Unit {
     this.desk.pump()
     const set = this.#serving
     if (letter.event !== 'up' || set === undefined) return
-    this.#note('module.started', { generation: set.generation.id, version: set.generation.manifest.version })
+    this.#note('module.started', {
+      generation: set.generation.id,
+      version: set.generation.manifest.version,
+    })
     this.#settleTimer?.cancel()
     this.#settleTimer = this.#env.clock.after(set.generation.manifest.timeouts.settle_ms, () =>
       this.#accept(set),
@@ -378,9 +381,15 @@ export class Unit {
 
   #accept(set: ReplicaSet): void {
     if (this.#serving !== set || this.#memory().lastGood === set.generation.id) return
+    const former = this.#memory().lastGood
     this.#note('module.generation_accepted', { generation: set.generation.id })
-    void this.#env.catalog
-      .prune(this.id, [set.generation.id, this.#memory().lastGood ?? set.generation.id])
+    // A swap under way has staged a generation that nobody else knows of yet.
+    if (!this.#reloads.running) this.#prune([set.generation.id, former ?? set.generation.id])
+  }
+
+  #prune(keep: readonly string[]): void {
+    this.#env.catalog
+      .prune(this.id, keep)
       .catch((error) => this.#env.log('warn', `old generations stay: ${error}`, { module: this.id }))
   }
 
@@ -487,10 +496,8 @@ export class Unit {
     const old = this.#serving
     assert(order !== undefined && old !== undefined, 'a reload comes with its order, while something serves')
     // The newest save is judged against the last committed code; the one under way is no longer of interest.
-    const superseding = this.#reloads.running
-    if (superseding) this.#reloads.abort('a newer reload took its place')
-    const done = superseding
-      ? this.#reloads.idle().then(() => this.reload(order))
+    const done = this.#reloads.running
+      ? this.#reloads.supersede(order, () => this.reload(order))
       : this.#reloads.begin(order, old)
     done.then((result) => reply?.(result), this.#env.onBug)
   }
@@ -585,12 +592,20 @@ export class Unit {
 
   /** Facts of the supervisor's own doing are not waited for: a restart is worth more than its record. */
   #note(type: string, d: Readonly<Record<string, unknown>>, actor: Actor = SUPERVISOR): void {
-    const body = Object.fromEntries(
-      Object.entries({ module_id: this.id, ...d }).filter(([, value]) => value !== undefined),
-    )
-    this.#env
-      .append({ type, actor, d: body })
-      .catch((error) => this.#env.log('error', `${type} was not recorded: ${error}`, { module: this.id }))
+    void this.#record(type, d, actor) // never rejects
+  }
+
+  async #record(
+    type: string,
+    d: Readonly<Record<string, unknown>>,
+    actor: Actor = SUPERVISOR,
+  ): Promise<void> {
+    const told = Object.entries({ module_id: this.id, ...d }).filter(([, value]) => value !== undefined)
+    try {
+      await this.#env.append({ type, actor, d: Object.fromEntries(told) })
+    } catch (error) {
+      this.#env.log('error', `${type} was not recorded: ${error}`, { module: this.id })
+    }
   }
 
   async #arrival(): Promise<void> {
