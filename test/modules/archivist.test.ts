@@ -125,6 +125,7 @@ t.test('removed documents leave the index for good, however many they were', asy
   const index = new Postings<Document>()
   const add = (key: string, text: string): void =>
     index.add({ key, source: 'given', title: '', bytes: 1 }, text)
+  add('k0', 'replaced soon')
   add('anchor', 'stays half')
   add('buoy', 'stays half')
   for (let at = 0; at < 5_000; at += 1) add(`k${at % 10}`, at < 4_990 ? 'old' : `new v${at % 10}`)
