@@ -47,9 +47,9 @@ t.test('what cannot be searched says why', async (t) => {
     /outside of what modules may read.*--allow-read/,
   )
   await t.rejects(search(ctx, { query: 'x', in: 'link' }), /--allow-read/)
-  await t.rejects(search(ctx, { query: 'x', in: ['nowhere'] }), /there is no file nowhere/)
+  await t.rejects(search(ctx, { query: 'x', in: ['nowhere'] }), /there is nothing at nowhere/)
   await t.rejects(plan({ folder: 'x' }), /does not know input\.folder; it reads query, path/)
-  await t.rejects(plan({ path: 'nowhere' }), /there is no file nowhere/)
+  await t.rejects(plan({ path: 'nowhere' }), /there is nothing at nowhere/)
   await t.rejects(plan({ path: 'a', paths: ['b'] }), /not both/)
   await t.rejects(plan('docs'), /is an object/)
   await t.rejects(call(archivist, ctx, 'recall', { name: 'x' }), /nothing is kept as x/)

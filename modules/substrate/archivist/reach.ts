@@ -1,8 +1,8 @@
 import { realpath } from 'node:fs/promises'
-import { dirname, isAbsolute, join, relative, resolve, sep } from 'node:path'
+import { dirname, extname, isAbsolute, join, relative, resolve, sep } from 'node:path'
 
 /**
- * The real path of a file that the operator lets modules read.
+ * The real path of a file or folder that the operator lets modules read.
  *
  * A relative path is looked for in each root in turn. Links are followed before the check, so that a link inside a
  * root cannot lead out of it.
@@ -28,11 +28,12 @@ export async function reach(path: string, roots: readonly string[]): Promise<str
   }
 
   const allowed = roots.length === 0 ? 'nothing' : roots.join(', ')
-  if (missing) throw new Error(`there is no file ${path}; modules may read ${allowed}`)
-  const folder = isAbsolute(path) ? dirname(path) : '<dir>'
+  if (missing) throw new Error(`there is nothing at ${path}; modules may read ${allowed}`)
+  const named = extname(path) === '' ? path : dirname(path)
+  const folder = isAbsolute(path) ? named : '<dir>'
   throw new Error(
     `${path} lies outside of what modules may read (${allowed}): start the daemon with --allow-read ${folder}, ` +
-      'or put the file into one of those folders',
+      'or put it into one of those folders',
   )
 }
 
