@@ -34,7 +34,9 @@ t.test('the first start makes a key of its own, later ones keep it, and the umas
   const first = await openOperatorKey(one, systemChance)
   const text = readFileSync(one, 'utf8').trim()
   const again = await openOperatorKey(one, systemChance)
+  process.umask(0o777)
   await openOperatorKey(two, systemChance)
+  process.umask(umask)
 
   t.match(text, /^nxk_[A-Za-z0-9_-]{49}$/)
   t.not(readFileSync(two, 'utf8').trim(), text)
@@ -43,11 +45,12 @@ t.test('the first start makes a key of its own, later ones keep it, and the umas
       first.created,
       again.created,
       modeOf(one),
+      modeOf(two),
       first.key.check(text),
       again.key.check(text),
       first.key.keyId,
     ],
-    [true, false, '600', 'valid', 'valid', hash('sha256', `id${text}`).slice(0, 8)],
+    [true, false, '600', '600', 'valid', 'valid', hash('sha256', `id${text}`).slice(0, 8)],
   )
   t.notOk(JSON.stringify(first).includes(text))
 })
