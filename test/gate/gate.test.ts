@@ -4,6 +4,7 @@ import type { Fact, FactDraft } from '../../daemon/contracts/fact.ts'
 import { NexusError } from '../../daemon/contracts/failure.ts'
 import type { Principal, Role } from '../../daemon/contracts/roles.ts'
 import { Gate } from '../../daemon/gate/gate.ts'
+import { summariseParams } from '../../daemon/gate/intents.ts'
 import type { CommandHandlers, MissionDesk, Passage } from '../../daemon/gate/port.ts'
 import { TestClock } from '../support/test-clock.ts'
 
@@ -229,6 +230,10 @@ t.test('no operator key and nothing that looks like one reaches journal or missi
     { mission_id: MISSION_ID, reason: 'fine' },
     { principal: as('admin', 'key'), operatorKey: true },
   ])
+})
+
+t.test('a record of parameters leaves the operator key out', async (t) => {
+  t.strictSame(summariseParams({ module_id: 'a/b', operator_key: KEY }), { module_id: 'a/b' })
 })
 
 t.test('parameters too large for a record stand there by size and hash', async (t) => {

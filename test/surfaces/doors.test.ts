@@ -271,7 +271,7 @@ t.test('closing answers what is in flight, ends streams, and leaves no door', as
   const idle = connect(socketPath)
   await until(() => idle.readyState === 'open')
   await settle()
-  const closed = surface.close(5_000)
+  const closed = surface.close(3_600_000)
   await settle()
   release()
   await closed

@@ -1,8 +1,12 @@
 import t, { type Test } from 'tap'
 import { COMMANDS } from '../../daemon/contracts/command.ts'
+import type { Fact } from '../../daemon/contracts/fact.ts'
 import { FAILURES, type FailureCode, NexusError } from '../../daemon/contracts/failure.ts'
 import { seededChance } from '../../daemon/kit/chance.ts'
 import { type Answer, createApp } from '../../daemon/surfaces/http/app.ts'
+import { streamFacts } from '../../daemon/surfaces/http/event-stream.ts'
+import type { FactReader } from '../../daemon/surfaces/http/port.ts'
+import type { OpenStream } from '../../daemon/surfaces/http/streams.ts'
 import { findBentJson } from '../../daemon/surfaces/http/strict-json.ts'
 import { settle, TestClock } from '../support/test-clock.ts'
 import { fakeDaemon, KEY, MISSION_ID } from './fake-daemon.ts'
@@ -117,6 +121,8 @@ t.test('bodies that a parser would bend are refused before anything is done with
     ['null', 400, 'BAD_REQUEST'],
     ['{"goal":"x","category":"coin","__proto__":{"polluted":1}}', 400, 'BAD_REQUEST'],
     ['{"goal":"x","category":"coin","constructor":{"prototype":{"polluted":1}}}', 400, 'BAD_REQUEST'],
+    ['{"goal":"x","category":"coin","input":{"__proto__":{"polluted":1}}}', 400, 'BAD_REQUEST'],
+    ['{"goal":"x","category":"coin","input":{"constructor":{"prototype":{}}}}', 400, 'BAD_REQUEST'],
     ['{"goal":"x","goal":"y","category":"coin"}', 400, 'BAD_REQUEST'],
     ['{"goal":"x","category":"coin","input":1e400}', 400, 'BAD_REQUEST'],
     ['{"goal":"x","category":"coin","input":12345678901234567890}', 400, 'BAD_REQUEST'],
@@ -128,11 +134,11 @@ t.test('bodies that a parser would bend are refused before anything is done with
   const seen: unknown[] = []
   for (const [body] of bodies) {
     const answer = await ask('POST /v1/missions/create', { body })
-    seen.push([body.slice(0, 60), answer.statusCode, answer.json().code])
+    seen.push([body.slice(0, 80), answer.statusCode, answer.json().code])
   }
   t.strictSame(
     seen,
-    bodies.map(([body, status, code]) => [body.slice(0, 60), status, code]),
+    bodies.map(([body, status, code]) => [body.slice(0, 80), status, code]),
   )
   t.equal(({} as { polluted?: number }).polluted, undefined)
   t.ok(knobs.facts.every(({ type }) => type === 'command.refused'))
@@ -478,6 +484,45 @@ async function follow(
   })
   return { answer, stream, text: () => text }
 }
+
+t.test('a fact that is read and announced at once is sent once', async (t) => {
+  const sent: number[] = []
+  const stream = {
+    closed: false,
+    write: (piece: string) => {
+      sent.push(Number(/^id: (\d+)/.exec(piece)?.[1]))
+      return 'sent'
+    },
+    drained: async () => true,
+    onClose: () => {},
+    end: () => t.fail('nothing lags'),
+  } as unknown as OpenStream
+  const facts: Fact[] = []
+  let tell = (_: Fact): void => {}
+  const put = (): void => {
+    const seq = facts.length + 1
+    const fact = { seq, type: 'mission.created' } as Fact
+    facts.push(fact)
+    tell(fact)
+  }
+  put()
+  const reader: FactReader = {
+    read: async (after, limit) => {
+      if (facts.length < 3) put()
+      const page = facts.slice(after, after + limit)
+      if (facts.length < 3) put()
+      return page
+    },
+    subscribe: (listener) => {
+      tell = listener
+      return () => {}
+    },
+    head: () => facts.length,
+  }
+  await streamFacts(stream, reader, 0, () => true)
+  put()
+  t.strictSame(sent, [1, 2, 3, 4])
+})
 
 t.test('events refuse names of no fact and ids of no record', async (t) => {
   const { ask } = await house(t)

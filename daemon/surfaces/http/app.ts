@@ -64,7 +64,9 @@ export async function createApp(daemon: Daemon, options: AppOptions): Promise<Ap
     return503OnClosing: false,
     routerOptions: { maxParamLength: PARAMETER_CHARS_MAX },
     genReqId: () => `r-${prefix}-${(++count).toString(36)}`,
-    frameworkErrors: (cause, request, reply) => refuse(cause, request, reply),
+    frameworkErrors: (cause, request, reply) => {
+      refuse(cause, request, reply)
+    },
   })
   const doorOf = options.doorOf ?? (() => 'tcp' as const)
   const hosts = new Set([...LOOPBACK_NAMES, ...hostNames(options.host)])

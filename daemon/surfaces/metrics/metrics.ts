@@ -70,7 +70,8 @@ async function replyTo(observed: Observed, { method, url = '/' }: IncomingMessag
   if (method !== 'GET' && method !== 'HEAD') {
     return json(405, { code: 'METHOD_NOT_ALLOWED', detail: 'this port only answers GET' })
   }
-  switch (url.split('?', 1)[0]) {
+  const path = url.split('?', 1)[0] ?? ''
+  switch (path) {
     case '/metrics': {
       const { contentType, text } = await observed.metricsText()
       return { status: 200, type: contentType, body: text }
