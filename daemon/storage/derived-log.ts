@@ -25,24 +25,26 @@ const QUEUE_BYTES_MAX = 8 * 1_048_576
  */
 export class DerivedLog {
   readonly #options: DerivedLogOptions
-  #file: LineFile
-  #lastSeq: number
+  #file: LineFile | undefined
+  #lastSeq = 0
   #queue: string[] = []
   #queuedBytes = 0
   #writing: Promise<void> | undefined
   #inTrouble = false
   #isBehind = false
 
-  /** Opens or makes the file. An end that a crash has torn is dropped: `lastSeq` says what is missing. */
+  /**
+   * Opens or makes the file. An end that a crash has torn is dropped: `lastSeq` says what is missing. Never rejects: a
+   * file that cannot be opened is behind.
+   */
   static async open(options: DerivedLogOptions): Promise<DerivedLog> {
-    const file = await LineFile.open(options.disk, options.path)
-    return new DerivedLog(options, file)
+    const log = new DerivedLog(options)
+    await log.#attach()
+    return log
   }
 
-  private constructor(options: DerivedLogOptions, file: LineFile) {
+  private constructor(options: DerivedLogOptions) {
     this.#options = options
-    this.#file = file
-    this.#lastSeq = seqOf(file.lastLine)
   }
 
   /** The last fact that has its line; 0 when the file is empty or unreadable: then `rewrite` it. */
@@ -79,7 +81,7 @@ export class DerivedLog {
   async sync(): Promise<boolean> {
     this.#writing ??= this.#drain()
     await this.#writing
-    if (this.#isBehind || this.#queue.length > 0) return false
+    if (this.#file === undefined || this.#isBehind || this.#queue.length > 0) return false
     try {
       await this.#file.sync()
       return true
@@ -105,26 +107,42 @@ export class DerivedLog {
     await this.#writing
     try {
       await writeAtomically(disk, path, Buffer.from(text))
-      await this.#file.close()
-      this.#file = await LineFile.open(disk, path)
     } catch (error) {
       this.#trouble(error)
       return false
     }
+    if (!(await this.#attach())) return false
     this.#lastSeq = lastSeq
-    this.#isBehind = false
-    this.#inTrouble = false
     return true
   }
 
   async close(): Promise<void> {
     await this.#writing
-    await this.#file.close().catch(() => undefined) // Nothing depends on it.
+    await this.#file?.close().catch(() => undefined) // Nothing depends on it.
+    this.#file = undefined
+  }
+
+  /** Opens what stands at the path; false, and behind, when that cannot be. */
+  async #attach(): Promise<boolean> {
+    const { disk, path } = this.#options
+    try {
+      await this.#file?.close()
+      this.#file = await LineFile.open(disk, path)
+    } catch (error) {
+      this.#isBehind = true
+      this.#trouble(error)
+      return false
+    }
+    this.#lastSeq = seqOf(this.#file.lastLine)
+    this.#isBehind = false
+    this.#inTrouble = false
+    return true
   }
 
   /** Ends with an empty queue, or at the first failure: the next push tries again. */
   async #drain(): Promise<void> {
-    while (this.#queue.length > 0) {
+    await null // It must not end before its promise is kept.
+    while (this.#file !== undefined && this.#queue.length > 0) {
       const lines = this.#queue
       const sizeBytes = this.#queuedBytes
       this.#queue = []

@@ -58,6 +58,7 @@ export class LossyLog {
   }
 
   async #drain(): Promise<void> {
+    await null // It must not end before its promise is kept.
     while (this.#queue !== '') {
       const text = this.#queue
       const lines = this.#queuedLines

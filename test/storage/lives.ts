@@ -36,7 +36,7 @@ async function liveAndDie(seed: number): Promise<string | undefined> {
 
   for (let life = 0; life < 4; life += 1) {
     totals.lives += 1
-    const dying = disk.count + 1 + pick(life === 3 ? 100_000 : 60)
+    const dying = disk.count + 1 + pick(30)
     const trouble = pick(40)
     disk.fault = ({ n, isChange, op, path }) => {
       if (!isChange) return undefined

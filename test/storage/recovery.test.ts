@@ -434,5 +434,5 @@ t.test('thousands of random lives: what was acknowledged or shown is there, once
   const { stdout, stderr, status } = spawnSync(process.execPath, [program, '1', '1000'], { encoding: 'utf8' })
   t.strictSame([status, stderr], [0, ''], stdout)
   const { lives, crashes, acked, cuts, full } = JSON.parse(stdout)
-  t.ok(lives === 4_000 && crashes > 1_500 && acked > 10_000 && cuts > 100 && full > 100, stdout)
+  t.ok(lives === 4_000 && crashes > 1_000 && acked > 5_000 && cuts > 100 && full > 100, stdout)
 })

@@ -275,6 +275,7 @@ t.test('a derived log', async (t) => {
     const disk = emptyDisk()
     const troubles: unknown[] = []
     const log = await DerivedLog.open({ disk, path: FILE, onTrouble: (error) => troubles.push(error) })
+    t.equal(await log.sync(), true, 'with nothing to do')
     log.push(line(1))
     t.equal(await log.sync(), true)
     disk.fault = ({ op }) => (op === 'write' ? { taken: 7 } : undefined)
@@ -301,6 +302,20 @@ t.test('a derived log', async (t) => {
     t.equal(await log.rewrite([line(19), line(21)]), true)
     log.push(line(22))
     t.strictSame([await log.sync(), log.isBehind, seqs(disk)], [true, false, [19, 21, 22]])
+  })
+
+  t.test('a path that cannot be opened fails nobody, and is used when it can', async (t) => {
+    const disk = emptyDisk()
+    disk.plant(FILE, '', 'directory')
+    const troubles: unknown[] = []
+    const log = await DerivedLog.open({ disk, path: FILE, onTrouble: (error) => troubles.push(error) })
+    log.push(line(1))
+    t.strictSame([await log.sync(), log.isBehind, troubles.length], [false, true, 1])
+    disk.remove(FILE)
+    t.equal(await log.rewrite([line(1)]), true)
+    log.push(line(2))
+    await log.close()
+    t.strictSame(seqs(disk), [1, 2])
   })
 
   t.test('a file that is not its own is made again', async (t) => {
