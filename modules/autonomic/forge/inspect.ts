@@ -8,7 +8,7 @@ import type { ActionContext } from 'aeon-nexus/module'
 /** As often as the daemon runs them before it trusts a generation. */
 const RUNS = 3
 
-export interface Check {
+interface Check {
   readonly check: string
   readonly ok: boolean
   readonly detail: string

@@ -7,7 +7,7 @@ import type { Table } from './table.ts'
 import { type Entry, toNumber } from './tally.ts'
 
 /** One part of the rows: those whose column has this value, or lies in this range. */
-export interface Part {
+interface Part {
   readonly label: string
   /** Rows whose outcome is known. */
   readonly rows: number
