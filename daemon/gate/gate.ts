@@ -84,6 +84,16 @@ export class Gate implements GateDoor {
     this.#intents.fold(fact)
   }
 
+  /** For a snapshot: the intents that are open, so that a replay from there on still knows them. */
+  save(): unknown {
+    return this.#intents.list()
+  }
+
+  /** Takes back what `save` gave; anything else is no open intent. */
+  load(saved: unknown): void {
+    this.#intents.load(saved)
+  }
+
   /** Gives every intent that a crash left open an outcome, exactly once: nobody knows what it did. */
   async recover(): Promise<void> {
     for (const [intent, command] of this.#intents.list()) {

@@ -14,6 +14,12 @@ export class OpenIntents {
     if (fact.type === 'command.done') this.#open.delete(Number(fact.d['intent']))
   }
 
+  load(saved: unknown): void {
+    this.#open.clear()
+    if (!Array.isArray(saved)) return
+    for (const [seq, command] of saved as [number, string][]) this.#open.set(seq, command)
+  }
+
   /** Sequence number of the intent, and its command; oldest first. */
   list(): readonly (readonly [seq: number, command: string])[] {
     return [...this.#open]

@@ -318,3 +318,17 @@ t.test('intents that a crash left open are closed exactly once, as unknown', asy
     [['command.done', { intent: 6, command: 'reload_module', outcome: 'unknown' }]],
   )
 })
+
+t.test('an intent older than the snapshot is still closed after it', async (t) => {
+  const before = house().gate
+  before.fold({ seq: 5, type: 'command.intended', d: { command: 'stop_module' } } as unknown as Fact)
+  const { gate, facts } = house()
+  gate.load(JSON.parse(JSON.stringify(before.save())))
+  await gate.recover()
+  t.strictSame(
+    facts.map(({ d }) => d),
+    [{ intent: 5, command: 'stop_module', outcome: 'unknown' }],
+  )
+  gate.load(null)
+  t.strictSame(gate.save(), [])
+})
