@@ -304,6 +304,7 @@ t.test('a loop counts as busy only when it did not rest at any of the looks', as
   const look = (instance: string, percent: number) => [{ instances: [{ instance, cpu_percent: percent }] }]
   t.match(findBusyInstances(look('a/b#1', 90), look('a/b#1', 100)), [{ where: 'a/b#1' }])
   t.strictSame(findBusyInstances(look('a/b#1', 89), look('a/b#1', 100)), [])
+  t.strictSame(findBusyInstances(look('a/b#1', 100), look('a/b#1', 89)), [])
   t.strictSame(findBusyInstances(look('a/b#1', 100), look('a/b#2', 100)), [], 'a new instance was seen once')
 })
 
