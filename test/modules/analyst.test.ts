@@ -54,7 +54,10 @@ t.test('a file that may not be read is refused with the roots and the remedy', a
   }
   await t.rejects(call(analyst, ctx, 'profile', { path: 'c.csv' }), /there is no file c\.csv/)
   await t.rejects(call(analyst, ctx, 'profile', { path: root }), /is not a file/)
-  await t.rejects(call(analyst, fakeContext(ID), 'profile', { path: outside }), /may read \(nothing\)/)
+  await t.rejects(
+    call(analyst, fakeContext(ID), 'profile', { path: outside }),
+    /--allow-read .*may read nothing yet/,
+  )
   t.match(
     await call(analyst, ctx, 'profile', { path: 'a.csv' }),
     { rows: 1 },

@@ -27,13 +27,13 @@ export async function reach(path: string, roots: readonly string[]): Promise<str
     }
   }
 
-  const allowed = roots.length === 0 ? 'nothing' : roots.join(', ')
+  const allowed = roots.length === 0 ? 'nothing yet' : roots.join(' or ')
   if (missing) throw new Error(`there is nothing at ${path}; modules may read ${allowed}`)
   const named = extname(path) === '' ? path : dirname(path)
   const folder = isAbsolute(path) ? named : '<dir>'
   throw new Error(
-    `${path} lies outside of what modules may read (${allowed}): start the daemon with --allow-read ${folder}, ` +
-      'or put it into one of those folders',
+    `${path} lies outside of what modules may read: start the daemon with --allow-read ${folder} ` +
+      `(now they may read ${allowed})`,
   )
 }
 
