@@ -156,14 +156,24 @@ type Compiled =
   | { readonly ok: false; readonly issue: Issue }
 
 function compile(schema: object, pointer: string): Compiled {
+  const text = JSON.stringify(schema)
+  const known = compiled.get(text)
+  if (known !== undefined) return { ok: true, check: known }
   try {
-    return { ok: true, check: foreignChecker(schema) }
+    const check = foreignChecker(schema)
+    if (compiled.size >= COMPILED_MAX) compiled.clear()
+    compiled.set(text, check)
+    return { ok: true, check }
   } catch (error) {
     // Whatever ajv throws is about the schema: it is text from a stranger.
     const reason = error instanceof Error ? error.message : String(error)
     return { ok: false, issue: { pointer, detail: `is no JSON Schema (draft 2020-12): ${reason}` } }
   }
 }
+
+/** A manifest is read at every save, its schemas rarely change, and what ajv compiled once it never lets go. */
+const compiled = new Map<string, Checker<unknown>>()
+const COMPILED_MAX = 1_000
 
 function below(pointer: string, check: Checker<unknown>, value: unknown): Issue[] {
   const checked = check(value)
