@@ -209,7 +209,7 @@ export async function compose(ground: Ground): Promise<Parts> {
       insight,
       modules: { ...bound(supervisor), load: (saved) => whole(() => supervisor.load(saved)) },
       missions: { ...bound(missions), load: (saved) => whole(() => missions.load(saved)) },
-      gate: { fold: (fact) => gate.fold(fact), save: () => null, load: () => true },
+      gate: { ...bound(gate), load: (saved) => whole(() => gate.load(saved)) },
     },
     missionLine: ({ mid }) => (mid === undefined ? undefined : { ...missions.get(mid) }),
     missionLines: () => missions.lines().map(({ seq, body }) => ({ seq, body: { ...body } })),

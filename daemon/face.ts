@@ -44,9 +44,7 @@ export function faceOf(parts: Parts, life: Life): Daemon {
     status: parts.status,
     modules: () => supervisor.statuses(),
     moduleStatus: (moduleId) => supervisor.status(moduleId),
-    // In this version TCP is loopback only: the configuration refuses anything else.
-    authenticate: ({ surface, ...shown }) =>
-      authenticate({ ...shown, surface: surface === 'socket' ? 'socket' : 'tcp-loopback' }, life.authority),
+    authenticate: (credentials) => authenticate(credentials, life.authority),
     gate: parts.gate,
     missions: {
       get: (missionId) => missions.get(missionId),

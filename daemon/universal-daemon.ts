@@ -86,7 +86,7 @@ export class UniversalDaemon {
   #listening: Listening | undefined
   #startedUp = false
   #stopping: Promise<void> | undefined
-  #closeDoors: ((graceMs: number) => Promise<void>) | undefined
+  #closeDoor: ((graceMs: number) => Promise<void>) | undefined
   #hurry: (() => void) | undefined
 
   constructor(options: UniversalDaemonOptions = {}) {
@@ -247,6 +247,7 @@ export class UniversalDaemon {
       port: settings.http.port,
       socketPath: socket,
       answered: (answer) => parts.meters.answered(answer),
+      log,
     })
     this.#stops.push('http', () => http.close(0))
     const metrics = await openMetrics(face, {
@@ -256,9 +257,8 @@ export class UniversalDaemon {
       complain: (cause) => log.error('a scrape failed', { err: cause }),
     })
     this.#stops.push('metrics', () => metrics.close(0))
-    this.#closeDoors = async (graceMs) => {
-      await Promise.all([http.close(graceMs), metrics.close(graceMs)])
-    }
+    // The probes answer "not ready" while missions drain; that door closes with the rest.
+    this.#closeDoor = (graceMs) => http.close(graceMs)
     this.#listening = {
       host: settings.http.host,
       port: http.port,
@@ -296,7 +296,7 @@ export class UniversalDaemon {
         void parts.missions.drain(0).finally(resolve)
       }
     })
-    await this.#closeDoors?.(DOOR_GRACE_MS)
+    await this.#closeDoor?.(DOOR_GRACE_MS)
     await Promise.race([parts.missions.drain(drainMs), hurried])
     await parts.gate.close()
     await parts.supervisor.stop(because)
