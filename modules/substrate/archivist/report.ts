@@ -50,7 +50,11 @@ function section(hit: Reportable['hits'][number], place: number): string {
     `${kind} \`${hit.where.replaceAll('`', '')}\`${also} · score ${hit.score.toFixed(2)}`,
     ...(lines.length === 0
       ? []
-      : [lines.map(({ line, text }) => `- line ${line}: ${code(text)}`).join('\n')]),
+      : [
+          lines
+            .map(({ line, text }) => `- ${hit.source === 'file' ? `line ${line}: ` : ''}${code(text)}`)
+            .join('\n'),
+        ]),
   ].join('\n\n')
 }
 

@@ -197,10 +197,10 @@ function fit<T>(hits: readonly T[]): T[] {
 }
 
 function say(query: string, found: number, searched: Searched, first: Hit | undefined): string {
-  const names = { missions: 'missions', kept: 'kept results', files: 'files', given: 'given documents' }
+  const names = { missions: 'mission', kept: 'kept result', files: 'file', given: 'given document' }
   const places = Object.entries(searched)
     .filter(([, times]) => times > 0)
-    .map(([kind, times]) => `${times} ${names[kind as keyof Searched]}`)
+    .map(([kind, times]) => `${times} ${names[kind as keyof Searched]}${times === 1 ? '' : 's'}`)
     .join(', ')
   if (places === '') return 'There was nothing to search: no missions have run yet, and no folder was named.'
   const best =
