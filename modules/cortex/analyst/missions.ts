@@ -1,10 +1,11 @@
 import type { ActionContext } from 'aeon-nexus/module'
-import { cell, count, duration, many, percent, round, span } from './format.ts'
+import { count, many, percent, round, span } from './format.ts'
 import { type History, type MissionRecord, readCosts, readHistory } from './history.ts'
+import { missionsReport } from './missions-report.ts'
 import type { Settings } from './settings.ts'
 import { quantile, wilson } from './statistics.ts'
 
-interface Group {
+export interface Group {
   readonly name: string
   readonly finished: number
   readonly completed: number
@@ -32,12 +33,12 @@ export async function analyseMissions(
   const { by, slowest: _slowest, ...result } = view
   const answer = { ...result, by_category: by.category, findings: result.findings.slice(0, 6) }
   if (!artifacts) return { ...answer, artifacts: [] }
-  await ctx.artifact('findings.md', report(view), 'text/markdown')
+  await ctx.artifact('findings.md', missionsReport(view), 'text/markdown')
   await ctx.artifact('findings.json', JSON.stringify(view, null, 1), 'application/json')
   return { ...answer, artifacts: ['findings.md', 'findings.json'] }
 }
 
-type View = ReturnType<typeof summarise>
+export type View = ReturnType<typeof summarise>
 
 function summarise(missions: readonly MissionRecord[], history: Pick<History, 'skipped' | 'leftOut'>) {
   const finished = missions.filter(({ status }) => status === 'completed' || status === 'failed')
@@ -164,76 +165,4 @@ function tally(names: readonly string[]): Record<string, number> {
 
 function sum(values: readonly number[]): number {
   return values.reduce((total, value) => total + value, 0)
-}
-
-function report(view: View): string {
-  const table = (kind: string, groups: readonly Group[]): string[] => [
-    `## By ${kind}`,
-    [
-      `| ${kind} | finished | succeeded | rate | 95 % interval | median | P90 |`,
-      '|---|--:|--:|--:|--:|--:|--:|',
-      ...groups.map(
-        (group) =>
-          `| ${cell(group.name)} | ${count(group.finished)} | ${count(group.completed)} | ${percent(group.rate)} | ` +
-          `${span(group.low, group.high)} | ${ms(group.median_ms)} | ${ms(group.p90_ms)} |`,
-      ),
-    ].join('\n'),
-  ]
-  const some = view.finished > 0
-  const parts = [
-    '# The daemon’s own missions',
-    `**${view.summary}**`,
-    ...lines(view.notes),
-    ...(view.missions === 0 ? [] : ['## By status', ...lines(entries(view.by_status))]),
-    ...(some
-      ? [
-          '## What stands out',
-          ...(view.findings.length > 0
-            ? lines(view.findings)
-            : ['No group differs from all others for sure.']),
-        ]
-      : []),
-    ...(some ? Object.entries(view.by).flatMap(([kind, groups]) => table(kind, groups)) : []),
-    ...(some
-      ? [
-          '## Time and cost',
-          ...lines([
-            `Half of the missions took ${ms(view.durations.median_ms)} or less, nine in ten ${ms(view.durations.p90_ms)} or less.`,
-            cpuLine(view),
-          ]),
-        ]
-      : []),
-    ...(some
-      ? [
-          'Slowest:',
-          ...lines(
-            view.slowest.map(
-              ({ mission_id, goal, duration_ms }) => `${ms(duration_ms)}: ${cell(goal)} (\`${mission_id}\`)`,
-            ),
-          ),
-        ]
-      : []),
-    ...(view.failed > 0 ? ['## Failures', ...lines(entries(view.failures))] : []),
-    some
-      ? 'Rates carry Wilson’s 95 % interval; a group is named when its interval leaves the overall rate out.'
-      : '',
-  ]
-  return `${parts.filter((part) => part !== '').join('\n\n')}\n`
-}
-
-function cpuLine({ cpu_seconds: cpu }: View): string {
-  if (cpu === null) return 'No CPU time is recorded for these missions.'
-  return `${cpu.total.toFixed(2)} s of CPU over ${many(cpu.missions, 'mission')}, ${cpu.mean.toFixed(3)} s each.`
-}
-
-function lines(items: readonly string[]): string[] {
-  return items.length === 0 ? [] : [items.map((item) => `- ${item}`).join('\n')]
-}
-
-function entries(times: Readonly<Record<string, number>>): string[] {
-  return Object.entries(times).map(([name, n]) => `${cell(name)}: ${count(n)}`)
-}
-
-function ms(value: number | null): string {
-  return value === null ? '–' : duration(value)
 }
