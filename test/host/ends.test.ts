@@ -1,6 +1,6 @@
 import '../support/clean-children.ts'
 import { spawn as spawnChild } from 'node:child_process'
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readFileSync, readlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
@@ -169,14 +169,20 @@ t.test('answers that nobody asked for, and words nobody knows, are let pass', as
   t.equal(await call(instance, 'echo', 1), 1)
 })
 
-t.test('children of a host go with it', async (t) => {
-  const instance = await spawn(t, { permissions: { child_process: true } })
-  const pid = Number(await call(instance, 'forks'))
-  t.ok(isAlive(pid))
-  instance.kill('a test')
-  await instance.gone
-  await until(() => !isAlive(pid))
-  t.equal(isAlive(pid), false)
+t.test('children of a host go with it, however it goes', async (t) => {
+  const ends = [
+    (instance: Instance) => instance.kill('a test'),
+    (instance: Instance) => void call(instance, 'exits', 0).catch(() => undefined),
+  ]
+  for (const end of ends) {
+    const instance = await spawn(t, { permissions: { child_process: true } })
+    const pid = Number(await call(instance, 'forks'))
+    t.ok(isAlive(pid))
+    end(instance)
+    await instance.gone
+    await until(() => !isAlive(pid))
+    t.equal(isAlive(pid), false)
+  }
 })
 
 /** A daemon of its own, up to the moment in which it has an instance. */
@@ -202,9 +208,14 @@ async function raise(t: Test, dir: string, start: string, path: string) {
   return { pid: Number(line), hosts: hosts(), kill }
 }
 
-t.test('kill -9 of the daemon leaves no host, be it busy or not', async (t) => {
-  for (const start of ['', 'blocks']) {
-    const daemon = await raise(t, prepareData(t), start, String(process.env['PATH']))
+t.test('kill -9 of the daemon leaves no host, be it busy or not, with setpriv or without', async (t) => {
+  const path = String(process.env['PATH'])
+  for (const [start, search] of [
+    ['stays', path],
+    ['blocks', path],
+    ['stays', '/nonexistent'],
+  ] as const) {
+    const daemon = await raise(t, prepareData(t), start, search)
     t.ok(daemon.hosts.includes(daemon.pid) && daemon.hosts.length === 2, 'it saw the instance and the spare')
     await daemon.kill()
     await until(() => !daemon.hosts.some(isAlive))
@@ -225,14 +236,17 @@ t.test('without setpriv the hosts that can hear leave, and the next start kills 
 t.test('a process that merely has the number of a former host is not touched', async (t) => {
   const run = join(prepareData(t), 'run')
   mkdirSync(run)
-  const stranger = spawnChild('sleep', ['60'], { detached: true, stdio: 'ignore' })
-  t.teardown(() => stranger.kill('SIGKILL'))
+  // Not a child of this process: those are never leftovers.
+  const shell = spawnChild('sh', ['-c', 'setsid sleep 60 >/dev/null & echo $!'])
+  const pid = Number(await new Promise((resolve) => shell.stdout.once('data', resolve)))
+  t.teardown(() => process.kill(pid, 'SIGKILL'))
+  await until(() => existsSync(`/proc/${pid}/exe`) && readlinkSync(`/proc/${pid}/exe`).endsWith('sleep'))
   const boot = readFileSync('/proc/sys/kernel/random/boot_id', 'latin1').trim()
-  const stat = readFileSync(`/proc/${stranger.pid}/stat`, 'latin1')
+  const stat = readFileSync(`/proc/${pid}/stat`, 'latin1')
   const startTicks = Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19])
   const lists = [
-    { boot, hosts: [{ pid: stranger.pid, startTicks: startTicks - 1 }] },
-    { boot: 'another', hosts: [{ pid: stranger.pid, startTicks }] },
+    { boot, hosts: [{ pid, startTicks: startTicks - 1 }] },
+    { boot: 'another', hosts: [{ pid, startTicks }] },
     { boot, hosts: [{ pid: -1, startTicks }, null, {}, { pid: 0, startTicks: 0 }] },
     { boot, hosts: 7 },
     'torn',
@@ -241,7 +255,7 @@ t.test('a process that merely has the number of a former host is not touched', a
     writeFileSync(join(run, 'hosts.json'), typeof list === 'string' ? list : JSON.stringify(list))
     t.strictSame(await killLeftovers(run, systemClock), [])
   }
-  t.equal(isAlive(Number(stranger.pid)), true)
+  t.equal(isAlive(pid), true)
 })
 
 /** Counts what is started and what is gone. */
