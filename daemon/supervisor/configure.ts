@@ -35,7 +35,7 @@ export async function configureModule(
   const config = unit.configWith(setDotted(before, key, value), key)
 
   const applied = (await takenLive(unit, { key, value, previous, config })) ? 'live' : 'reload'
-  if (applied === 'live') unit.reconfigured(config)
+  if (applied === 'live') unit.serving?.reconfigured(config)
   else if (unit.serving !== undefined) await reloadWith(unit, memory, setDotted(before, key, value), actor)
 
   await append({ type: 'module.configured', actor, d: { module_id: unit.id, key, value, previous, applied } })

@@ -1,11 +1,11 @@
 import type { Generation } from '../catalog/port.ts'
 import type { ReloadResult } from '../contracts/status.ts'
 import type { Departure } from '../host/port.ts'
-import type { Assembly } from './assembly.ts'
-import type { ReloadOrder, SupervisorEnvironment } from './port.ts'
-import type { ModuleMemory } from './remembered.ts'
+import type { ReloadOrder } from './port.ts'
 import type { Replica, ReplicaSet } from './replica-set.ts'
+import { FORGIVEN_AFTER_MS } from './restart-policy.ts'
 import { Swap, type SwapEnd } from './swap.ts'
+import type { UnitCore } from './unit-core.ts'
 
 interface Running {
   readonly swap: Swap
@@ -16,32 +16,36 @@ interface Running {
 }
 
 export interface ReloadsOptions {
-  readonly moduleId: string
-  readonly env: SupervisorEnvironment
-  readonly assembly: Assembly
-  memory(): ModuleMemory
+  readonly core: UnitCore
   wanted(generation: Generation): number
+  /** From now on calls go to this set. */
   serve(set: ReplicaSet): void
-  /** Carries out how a swap ended, and says what to answer. */
-  ended(end: SwapEnd, old: ReplicaSet, order: ReloadOrder): ReloadResult
+  /** The next set has settled. */
+  committed(set: ReplicaSet): void
 }
 
-/** The one swap of a module that may be under way. */
+/** The one swap of a module that may be under way, and how the last one ended. */
 export class Reloads {
   readonly #options: ReloadsOptions
   #running: Running | undefined
+  #last: ReloadResult | undefined
 
   constructor(options: ReloadsOptions) {
     this.#options = options
   }
 
-  /** Resolves when no swap is under way any more. */
-  async idle(): Promise<void> {
-    await this.#running?.done
+  /** The last reload that was committed or rolled back. */
+  get last(): ReloadResult | undefined {
+    return this.#last
   }
 
   get running(): boolean {
     return this.#running !== undefined
+  }
+
+  /** Resolves when no swap is under way any more. */
+  async idle(): Promise<void> {
+    await this.#running?.done
   }
 
   /** Gives the swap up; the old set serves again. */
@@ -56,18 +60,19 @@ export class Reloads {
   }
 
   begin(order: ReloadOrder, old: ReplicaSet): Promise<ReloadResult> {
-    const { moduleId, env, assembly, memory, wanted, serve, ended } = this.#options
+    const { core, wanted, serve } = this.#options
+    const { id, env, assembly, memory } = core
     const abort = new AbortController()
     const chosen = this.next(order)
     const overlap = !(old.generation.manifest.exclusive || order.strategy === 'immediate')
     const swap = new Swap(
       {
-        moduleId,
+        moduleId: id,
         clock: env.clock,
         signal: abort.signal,
         old,
         choose: () => chosen,
-        refused: (id) => memory().refused.find(({ generation }) => generation === id),
+        refused: (next) => memory().refused.find(({ generation }) => generation === next),
         form: (generation) => assembly.form(generation),
         bring: async (set, inherited) => {
           const failure = await assembly.complete(set, wanted(set.generation), inherited)
@@ -78,12 +83,9 @@ export class Reloads {
       order,
       overlap,
     )
-    const done = swap.run().then((end) => {
-      this.#running = undefined
-      return ended(end, old, order)
-    })
+    const done = swap.run().then((end) => this.#end(end, old, order))
     const target = chosen.then(
-      ({ id }) => id,
+      (generation) => generation.id,
       () => undefined, // the swap itself tells why
     )
     this.#running = { swap, abort, done, target }
@@ -92,13 +94,13 @@ export class Reloads {
 
   /**
    * Takes the place of the swap under way, once it is over, by calling `afresh`; unless both are for the same code,
-   * then they are one.
+   * then they are one. The newest save is judged against the last committed code.
    */
   async supersede(order: ReloadOrder, afresh: () => Promise<ReloadResult>): Promise<ReloadResult> {
     const running = this.#running
     if (running === undefined) return afresh()
     const wanted = await this.next(order).then(
-      ({ id }) => id,
+      (generation) => generation.id,
       () => undefined,
     )
     if (wanted !== undefined && wanted === (await running.target)) return running.done
@@ -109,7 +111,47 @@ export class Reloads {
 
   /** What a reload is to bring up: a kept generation when it is named, else what the folder holds. */
   next({ generation }: ReloadOrder): Promise<Generation> {
-    const { moduleId, env } = this.#options
-    return generation === undefined ? env.catalog.stage(moduleId) : env.catalog.kept(moduleId, generation)
+    const { id, env } = this.#options.core
+    return generation === undefined ? env.catalog.stage(id) : env.catalog.kept(id, generation)
+  }
+
+  #end(end: SwapEnd, old: ReplicaSet, order: ReloadOrder): ReloadResult {
+    this.#running = undefined
+    const { standing, works } = this.#options.core
+    const { result, next } = end
+    if (standing.state !== 'reloading') {
+      // Stopped meanwhile: nothing of either set is wanted.
+      for (const set of [old, next]) if (set !== undefined) works.retire(set)
+      return result
+    }
+    if (end.serving === 'next' && next !== undefined) this.#commit(result, old, next, order)
+    else this.#revert(end, old, order)
+    return result
+  }
+
+  #commit(result: ReloadResult, old: ReplicaSet, next: ReplicaSet, { actor }: ReloadOrder): void {
+    const { core, committed } = this.#options
+    const { works, retries, note, post } = core
+    works.generation = next.generation
+    works.retire(old)
+    retries.forgive()
+    this.#last = result
+    note('module.reloaded', { ...result }, actor)
+    committed(next)
+    post('swapped', 'the new code has settled', { run: works.run })
+  }
+
+  #revert({ result, next, condemned, generation }: SwapEnd, old: ReplicaSet, { actor }: ReloadOrder): void {
+    const { works, retries, note, post } = this.#options.core
+    if (next !== undefined) works.retire(next)
+    if (result.rolled_back) {
+      this.#last = result
+      const failed = condemned ? generation : undefined
+      note('module.rolled_back', { ...result, generation: failed, to: old.generation.id }, actor)
+    }
+    const because = result.reason ?? 'the reload was reverted'
+    if (old.replicas.size > 0) return post('reverted', because, { run: works.run })
+    // It was stopped for the swap, or died during it: what was well comes back at once.
+    post('exited', because, { crash: retries.crash(FORGIVEN_AFTER_MS), run: works.run })
   }
 }

@@ -41,8 +41,8 @@ export interface BringOptions {
 /** The instances of one generation with one configuration. They come up one by one and go together. */
 export class ReplicaSet {
   readonly generation: Generation
-  readonly config: Readonly<Record<string, unknown>>
   readonly replicas = new Set<Replica>()
+  #config: Readonly<Record<string, unknown>>
   readonly #spawn: (replica: Replica, listener: InstanceListener, inherited: unknown) => Promise<Instance>
   readonly #events: ReplicaSetEvents
   readonly #clock: Clock
@@ -56,10 +56,20 @@ export class ReplicaSet {
     spawn: (replica: Replica, listener: InstanceListener, inherited: unknown) => Promise<Instance>,
   ) {
     this.generation = generation
-    this.config = config
+    this.#config = config
     this.#clock = clock
     this.#events = events
     this.#spawn = spawn
+  }
+
+  /** What its instances run with. */
+  get config(): Readonly<Record<string, unknown>> {
+    return this.#config
+  }
+
+  /** Its instances have taken these settings while running. */
+  reconfigured(config: Readonly<Record<string, unknown>>): void {
+    this.#config = config
   }
 
   get ready(): readonly Replica[] {

@@ -13,7 +13,8 @@ import { explainModule, type HealthVerdict, moduleStatus } from './module-status
 import type { ActionAnswer, ActionCall, ModuleOutlook, SupervisorEnvironment } from './port.ts'
 import { Remembered } from './remembered.ts'
 import { RestartBudget } from './restart-policy.ts'
-import { SUPERVISOR, Unit } from './unit.ts'
+import { Unit } from './unit.ts'
+import { SUPERVISOR } from './unit-core.ts'
 
 /** A folder that vanished may be an editor or a checkout at work. */
 const REMOVED_GRACE_MS = 10_000
@@ -136,7 +137,7 @@ export class Supervisor {
       const facts = { module: unit.id, action: call.action, detail }
       throw new NexusError('ACTION_INPUT_INVALID', facts, { issues: checked.issues })
     }
-    return unit.call({ ...call, input: checked.value }, spec)
+    return unit.desk.call({ ...call, input: checked.value }, spec)
   }
 
   // --- questions ---------------------------------------------------------------------------------------------

@@ -1,0 +1,39 @@
+import type { Actor } from '../contracts/fact.ts'
+import type { ReloadResult } from '../contracts/status.ts'
+import type { Assembly } from './assembly.ts'
+import type { ModuleEvent } from './lifecycle-table.ts'
+import type { ReloadOrder, SupervisorEnvironment } from './port.ts'
+import type { ModuleMemory } from './remembered.ts'
+import type { Crash } from './restart-policy.ts'
+import type { Retries } from './retries.ts'
+import type { Standing } from './standing.ts'
+import type { Works } from './works.ts'
+
+/** Who causes what the supervisor does of its own accord. */
+export const SUPERVISOR: Actor = { kind: 'daemon', name: 'supervisor' }
+
+/** One letter to a unit. */
+export interface Letter {
+  readonly event: ModuleEvent
+  readonly because: string
+  /** Letters of an older run are about code that is no longer wanted. */
+  readonly run?: number
+  readonly crash?: Crash
+  readonly exitCode?: number | null
+  readonly order?: ReloadOrder
+  readonly reply?: (result: ReloadResult) => void
+}
+
+/** What the parts of one unit share. Only the unit itself changes the standing. */
+export interface UnitCore {
+  readonly id: string
+  readonly env: SupervisorEnvironment
+  readonly works: Works
+  readonly standing: Standing
+  readonly retries: Retries
+  readonly assembly: Assembly
+  memory(): ModuleMemory
+  post(event: ModuleEvent, because: string, more?: Omit<Letter, 'event' | 'because'>): void
+  /** A fact of the supervisor's own doing, not waited for: a restart is worth more than its record. */
+  note(type: string, d: Readonly<Record<string, unknown>>, actor?: Actor): void
+}
