@@ -178,7 +178,7 @@ const LIMITS = {
   // The runner asks 16 at most; each may carry a megabyte.
   askedMax: 64,
   // Heartbeats are two, logs at most 2,000: only a host gone mad says more.
-  messagesPerSecondMax: 20_000,
+  unaskedPerSecondMax: 20_000,
   // A host that does not read for so long is dead to the world.
   bufferedBytesMax: 16 * 1_048_576,
 } as const

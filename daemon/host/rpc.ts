@@ -25,8 +25,8 @@ export interface RpcLimits {
   readonly outstandingMax: number
   /** Requests of theirs that may wait for an answer; one more is a violation. */
   readonly askedMax: number
-  /** Messages within a second; one more is a violation. */
-  readonly messagesPerSecondMax: number
+  /** Messages within a second beside answers to ours; one more is a violation. */
+  readonly unaskedPerSecondMax: number
   /** Bytes that wait for the other end to read. Beyond it requests fail and notifications are dropped. */
   readonly bufferedBytesMax: number
 }
@@ -182,8 +182,6 @@ export class RpcPeer {
 
   /** @returns What is wrong with what was heard, if anything; nothing after it is taken. */
   #take(lines: readonly string[]): string | undefined {
-    if (this.#floods(lines.length))
-      return `more than ${this.#limits.messagesPerSecondMax} messages in a second`
     for (const line of lines) {
       const fault = this.#read(line)
       // What was just read may have led to the end of this pipe.
@@ -192,37 +190,43 @@ export class RpcPeer {
     return this.#lines.stopped ? `a line of more than ${LINE_BYTES_MAX} bytes` : undefined
   }
 
-  #floods(messages: number): boolean {
+  /** Counts what was said unasked. Answers to our own requests are as many as we asked for. */
+  #floods(): boolean {
     const nowMs = this.#clock.elapsed()
     if (nowMs - this.#windowFromMs >= 1_000) {
       this.#windowFromMs = nowMs
       this.#windowMessages = 0
     }
-    this.#windowMessages += messages
-    return this.#windowMessages > this.#limits.messagesPerSecondMax
+    this.#windowMessages += 1
+    return this.#windowMessages > this.#limits.unaskedPerSecondMax
   }
 
   #read(line: string): string | undefined {
     const message = parseMessage(line)
     if (message === undefined) return `a line that is no JSON-RPC 2.0 message: ${excerpt(line)}`
     const { method, params, id } = message
-    if (method === undefined) this.#settle(message)
-    else if (id !== undefined && id !== null) return this.#serve(method, params, id)
-    else if (method === '$/cancel') this.#abort(params)
-    else return this.#audience.notice(method, params, line.length)
+    if (method === undefined && this.#settle(message)) return undefined
+    if (this.#floods())
+      return `more than ${this.#limits.unaskedPerSecondMax} messages in a second that nobody asked for`
+    if (method === undefined) return undefined
+    if (id !== undefined && id !== null) return this.#serve(method, params, id)
+    if (method !== '$/cancel') return this.#audience.notice(method, params, line.length)
+    this.#abort(params)
     return undefined
   }
 
-  #settle(message: RpcMessage): void {
+  /** @returns Whether somebody waited for this answer. */
+  #settle(message: RpcMessage): boolean {
     const waiting = this.#waiting.get(message.id as number)
     if (waiting === undefined) {
       this.#strays += 1
-      return
+      return false
     }
     this.#waiting.delete(message.id as number)
     const { error } = message
     if (error === undefined) waiting.resolve(message.result)
     else waiting.reject(new RpcFailure(error.code, error.message, error.data))
+    return true
   }
 
   #serve(method: string, params: unknown, id: RpcId): string | undefined {

@@ -27,7 +27,7 @@ const peer = new RpcPeer(
   {
     outstandingMax: ASKED_MAX,
     askedMax: Number.POSITIVE_INFINITY,
-    messagesPerSecondMax: Number.POSITIVE_INFINITY,
+    unaskedPerSecondMax: Number.POSITIVE_INFINITY,
     bufferedBytesMax: 16 * 1_048_576,
   },
   {

@@ -138,7 +138,7 @@ t.test('who breaks the protocol loses its process, with the reason', async (t) =
     ['garbage\n', 1, /no JSON-RPC 2\.0 message: "garbage"/],
     ['x', 1_048_577, /a line of more than 1048576 bytes/],
     // Four times as many as may come, because a second may end amidst.
-    [message('ready', {}), 80_000, /more than 20000 messages in a second/],
+    [message('ready', {}), 80_000, /more than 20000 messages in a second that/],
     [message('heartbeat', { rss_bytes: 'many' }), 1, /heartbeat of a wrong shape/],
     [message('log', { level: 'loud', message: 'x' }), 1, /log of a wrong shape/],
     [message('metrics', { samples: [{}] }), 1, /metrics of a wrong shape/],

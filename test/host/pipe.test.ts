@@ -67,7 +67,7 @@ function bench(limits: Partial<RpcLimits> = {}) {
     {
       outstandingMax: 3,
       askedMax: 2,
-      messagesPerSecondMax: 100,
+      unaskedPerSecondMax: 100,
       bufferedBytesMax: 2_000_000,
       ...limits,
     },
@@ -120,7 +120,7 @@ t.test('a line too long, a flood, a repeated id and too many open requests are v
   const ask = (id: number) => ({ jsonrpc: '2.0', id, method: 'waits' })
   const faults = {
     [`a line of more than ${LINE_BYTES_MAX} bytes`]: ['x'.repeat(LINE_BYTES_MAX + 1)],
-    'more than 100 messages in a second': Array.from({ length: 101 }, () => ({
+    'more than 100 messages in a second that nobody asked for': Array.from({ length: 101 }, () => ({
       jsonrpc: '2.0',
       method: 'n',
     })),
@@ -150,6 +150,19 @@ t.test('as many messages in the next second are no flood', async (t) => {
   await clock.pass(1_000)
   await say(...hundred)
   t.strictSame([heard.length, heard.at(-1)], [200, { method: 'n', params: undefined }])
+})
+
+t.test('answers are no flood, however many are asked for; strays are', async (t) => {
+  const { peer, heard, say } = bench({ outstandingMax: 500 })
+  const asked = Array.from({ length: 500 }, () => peer.ask('x', {}))
+  await say(...asked.map(({ id }) => ({ jsonrpc: '2.0', id, result: id })))
+  t.strictSame(
+    await Promise.all(asked.map(({ answer }) => answer)),
+    asked.map(({ id }) => id),
+  )
+  t.strictSame(heard, [])
+  await say(...Array.from({ length: 101 }, () => ({ jsonrpc: '2.0', id: 1, result: 'again' })))
+  t.match(heard, [{ violation: /^more than 100 messages/ }])
 })
 
 t.test('answers nobody waits for are counted and go nowhere', async (t) => {
