@@ -1,4 +1,4 @@
-import { mkdirSync } from 'node:fs'
+import { mkdirSync, realpathSync } from 'node:fs'
 import type { Clock } from '../kit/clock.ts'
 import { withDeadline } from '../kit/deadline.ts'
 import type { HostProcess } from './host-process.ts'
@@ -7,6 +7,7 @@ import { DEFAULT_PROFILE, type Launch, type Machine, planLaunch } from './isolat
 import { killLeftovers, Ledger } from './leftovers.ts'
 import { BOOT_MS_MAX, exploreMachine } from './machine.ts'
 import type { HostPool, Instance, SpawnOrder, SpawnProfile } from './port.ts'
+import { withoutFolder } from './readable.ts'
 import { Spares } from './spares.ts'
 import { startFailure } from './start-failure.ts'
 import { PulseWatch } from './watch.ts'
@@ -17,6 +18,8 @@ export interface HostPoolOptions {
   readonly runDir: string
   /** `data/generations`: every host may read it. */
   readonly generationsDir: string
+  /** The daemon's own folder: no root opens it, whatever lies around it. */
+  readonly closedDir: string
   /** Hosts of the default profile that are kept waiting. */
   readonly spares: number
   /** The daemon's own environment. */
@@ -39,7 +42,7 @@ export async function createHostPool(options: HostPoolOptions): Promise<HostPool
   mkdirSync(options.generationsDir, { recursive: true, mode: 0o700 })
   const { machine, first } = await exploreMachine({ ...options, ledger })
   const spares = new Spares(clock, ledger, planLaunch(machine, DEFAULT_PROFILE), options.spares, first)
-  return new ProcessPool(machine, clock, spares, ledger)
+  return new ProcessPool(machine, clock, spares, ledger, realpathSync(options.closedDir))
 }
 
 class ProcessPool implements HostPool {
@@ -49,13 +52,15 @@ class ProcessPool implements HostPool {
   readonly #watch: PulseWatch
   readonly #spares: Spares
   readonly #ledger: Ledger
+  readonly #closedDir: string
 
-  constructor(machine: Machine, clock: Clock, spares: Spares, ledger: Ledger) {
+  constructor(machine: Machine, clock: Clock, spares: Spares, ledger: Ledger, closedDir: string) {
     this.#machine = machine
     this.#clock = clock
     this.#watch = new PulseWatch(clock)
     this.#spares = spares
     this.#ledger = ledger
+    this.#closedDir = closedDir
     this.isolation = machine.walled ? 'node-permission' : 'none'
   }
 
@@ -75,7 +80,9 @@ class ProcessPool implements HostPool {
   }
 
   #plan(profile: SpawnProfile): Launch {
-    return planLaunch(this.#machine, profile)
+    const wanted = [...profile.permissions.fs_read, ...profile.permissions.fs_write]
+    if (!wanted.includes('$ROOTS')) return planLaunch(this.#machine, profile)
+    return planLaunch(this.#machine, { ...profile, roots: withoutFolder(profile.roots, this.#closedDir) })
   }
 
   async #greet(host: HostProcess, order: SpawnOrder): Promise<void> {

@@ -30,7 +30,7 @@ export class Spares {
 
   /** A host for this launch: one that waits, or a new one. It may not have said hello yet. */
   take(launch: Launch): HostProcess {
-    const at = this.#waiting.findIndex((spare) => spare.launch.key === launch.key)
+    const at = this.#waiting.findIndex(({ launch: { key }, host }) => key === launch.key && host.alive)
     const spare = at === -1 ? undefined : this.#waiting.splice(at, 1)[0]
     // The replacement would compete for the processor with the start that the spare was kept for.
     if (spare !== undefined && launch.key === this.#standard.key) this.#fillAfter(REFILL_MS)

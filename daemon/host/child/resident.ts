@@ -10,6 +10,7 @@ import type { Clock } from '../../kit/clock.ts'
 import { RpcFailure, type RpcPeer } from '../rpc.ts'
 import type { RpcId } from '../rpc-message.ts'
 import { Asking } from './asking.ts'
+import { closeGeneration, generationDir } from './closed.ts'
 import { createContext } from './context.ts'
 import { Instruments } from './instruments.ts'
 import { importModule } from './load.ts'
@@ -46,6 +47,7 @@ export class Resident {
 
   /** Imports the entry. @throws RpcFailure `unloadable` or `threw`. */
   static async load(peer: RpcPeer, clock: Clock, order: InitializeParams): Promise<Resident> {
+    closeGeneration(generationDir(order.entry, order.generation))
     return new Resident(peer, clock, order, await importModule(order.entry))
   }
 
