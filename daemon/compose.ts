@@ -11,8 +11,7 @@ import type { Principal } from './contracts/roles.ts'
 import type { DaemonStatus } from './contracts/status.ts'
 import { Gate } from './gate/gate.ts'
 import { commandHandlers, missionDesk } from './handlers.ts'
-import { HealthWatch } from './health/health.ts'
-import { statisticsOf } from './health/readiness.ts'
+import { HealthWatch, statisticsOf } from './health/health.ts'
 import { createHostPool } from './host/host.ts'
 import { Insight } from './insight/insight.ts'
 import type { Chance } from './kit/chance.ts'
@@ -92,6 +91,7 @@ export async function compose(ground: Ground): Promise<Parts> {
     clock,
     runDir: paths.run,
     generationsDir: paths.generations,
+    closedDir: paths.root,
     spares: settings.hosts.spares,
     env: ground.env,
     leftovers: (pids) => log.warn(`killed ${pids.length} hosts that a former daemon left behind`, { pids }),

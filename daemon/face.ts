@@ -1,7 +1,7 @@
 import type { Parts } from './compose.ts'
 import type { Fact } from './contracts/fact.ts'
 import type { CriticalModules, Liveness, Readiness } from './contracts/status.ts'
-import { judgeCritical, judgeReadiness } from './health/readiness.ts'
+import { judgeCritical, judgeReadiness } from './health/health.ts'
 import type { Clock } from './kit/clock.ts'
 import type { Authority } from './security/authenticate.ts'
 import { authenticate } from './security/authenticate.ts'

@@ -185,12 +185,6 @@ export const FAILURES = {
     say: 'the setting {key} of {module} does not fit: {detail}',
     remedy: "see `config.schema` in the module's module.json",
   },
-  RESTART_BUDGET_SPENT: {
-    status: 429,
-    say: 'more than {limit} hosts were started after crashes within 60 s; {module} waits its turn',
-    remedy: 'wait, or find the module that crashes with `nexus status`',
-    retryAfterSeconds: 5,
-  },
   HOST_PROTOCOL: {
     status: 502,
     say: 'the host of {module} broke the protocol: {reason}',

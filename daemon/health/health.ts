@@ -4,7 +4,10 @@ import type { HealthAnswer } from '../contracts/module.ts'
 import type { HealthStatus } from '../contracts/status.ts'
 import type { Instance } from '../host/port.ts'
 import type { Clock, Timer } from '../kit/clock.ts'
+import { judgeCritical, judgeReadiness, statisticsOf } from './readiness.ts'
 import { judgeHealth, type Standing, WELL, worst } from './verdict.ts'
+
+export { judgeCritical, judgeReadiness, statisticsOf }
 
 /** What is asked: the supervisor's side of one module. */
 export interface HealthSubject {

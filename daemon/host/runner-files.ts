@@ -24,6 +24,7 @@ const RUNNER_PARTS = [
   RUNNER_ENTRY,
   'contracts/wire',
   'host/child/asking',
+  'host/child/closed',
   'host/child/context',
   'host/child/instruments',
   'host/child/load',

@@ -39,8 +39,18 @@ export function checker<T>(schema: object, options: CheckerOptions = {}): Checke
  * @throws Error with a plain sentence when it is no valid schema.
  */
 export function foreignChecker(schema: object, options: CheckerOptions = {}): Checker<unknown> {
-  return checker(schema, options)
+  const key = JSON.stringify([options, schema])
+  const known = foreign.get(key)
+  if (known !== undefined) return known
+  const made = checker(schema, options)
+  if (foreign.size >= FOREIGN_MAX) foreign.clear()
+  foreign.set(key, made)
+  return made
 }
+
+/** The compiler never lets go of a schema, and a module's comes back with each generation: equal ones are one. */
+const foreign = new Map<string, Checker<unknown>>()
+const FOREIGN_MAX = 10_000
 
 /** All faults in one sentence, for failures that have a `detail`. */
 export function sentenceOf(issues: readonly Issue[]): string {

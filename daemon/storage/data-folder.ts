@@ -93,7 +93,7 @@ async function isShared(disk: Disk, paths: DataPaths, root: DiskEntry): Promise<
   const own = new Set(Object.values(paths).map((path) => basename(path)))
   const harmless = ['README.md', 'lost+found', '.gitignore', '.gitkeep', '.DS_Store']
   const foreign = (await disk.list(paths.root)).filter((name) => !own.has(name) && !harmless.includes(name))
-  return paths.root === dirname(paths.root) || (root.mode & STICKY) !== 0 || foreign.length > 0
+  return (root.mode & STICKY) !== 0 || foreign.length > 0
 }
 
 const STICKY = 0o1000

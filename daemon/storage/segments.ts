@@ -116,15 +116,9 @@ export interface Sealed {
   readonly link: Link
 }
 
-function opens(fact: Fact, before: Sealed): boolean {
-  const { type, d } = fact
-  return (
-    type === 'journal.segment_opened' &&
-    d['sealed'] === before.name &&
-    d['bytes'] === before.sizeBytes &&
-    d['last_seq'] === before.link.seq &&
-    d['last_h'] === before.link.h
-  )
+/** Whether this is the opening record that belongs after `before`, whose end its hash has vouched for. */
+function opens({ type, d }: Fact, before: Sealed): boolean {
+  return type === 'journal.segment_opened' && d['sealed'] === before.name && d['bytes'] === before.sizeBytes
 }
 
 /** The link in the last line of these bytes, which must end with a newline. Its own chain is not checked. */

@@ -28,7 +28,7 @@ export class Supervisor {
   readonly #vanished = new Map<string, Timer>()
   readonly #inputs = new WeakMap<ActionSpecification, Checker<unknown>>()
   readonly #verdicts: (moduleId: string) => HealthVerdict | undefined
-  #stopping = false
+  #life: 'looking' | 'running' | 'stopping' = 'looking'
 
   /** @param verdicts - What the health watch thinks of a module that serves. */
   constructor(env: SupervisorEnvironment, verdicts: (moduleId: string) => HealthVerdict | undefined) {
@@ -53,8 +53,12 @@ export class Supervisor {
 
   // --- start, change, stop -----------------------------------------------------------------------------------
 
-  /** Looks at every module folder. */
+  /** Looks at every module folder; changes are noticed from here on, and started when everything is. */
   async discover(): Promise<readonly string[]> {
+    await this.#env.catalog.watch({
+      touched: (moduleId) => this.#touched(moduleId),
+      settled: (moduleId) => void this.#changed(moduleId).catch(this.#env.onBug),
+    })
     const entries = await this.#env.catalog.scan()
     for (const entry of entries) await this.#learn(entry)
     return entries.map(({ moduleId }) => moduleId)
@@ -62,16 +66,13 @@ export class Supervisor {
 
   /** Starts what should run, in order; resolves when each has come up or has failed to. */
   async start(): Promise<void> {
-    await this.#env.catalog.watch({
-      touched: (moduleId) => this.#touched(moduleId),
-      settled: (moduleId) => void this.#changed(moduleId).catch(this.#env.onBug),
-    })
+    this.#life = 'running'
     await Promise.all(this.#order().map((id) => this.#startWanted(id, 'the daemon starts')))
   }
 
   /** Stops everything in reverse order: what requires others goes before them. */
   async stop(because: string): Promise<void> {
-    this.#stopping = true
+    this.#life = 'stopping'
     for (const timer of this.#vanished.values()) timer.cancel()
     for (const wave of this.#waves(this.#order().reverse())) {
       await Promise.all(wave.map((id) => this.#units.get(id)?.stop(because)))
@@ -281,13 +282,17 @@ export class Supervisor {
 
   /** A folder has come to rest after a change. */
   async #changed(moduleId: string): Promise<void> {
-    if (this.#stopping) return
+    if (this.#life === 'stopping') return
     const entry = await this.#env.catalog.look(moduleId)
     if (entry === undefined) return this.#vanish(moduleId)
     this.#vanished.get(moduleId)?.cancel()
     this.#vanished.delete(moduleId)
 
     const unit = this.#units.get(moduleId)
+    if (this.#life === 'looking') {
+      await this.#learn(entry)
+      return
+    }
     if (unit === undefined || unit.invalidity !== undefined || unit.state === 'stopped') {
       const learned = await this.#learn(entry)
       if (learned.state !== 'stopped') await this.#startWanted(moduleId, 'it appeared on disk')
@@ -322,7 +327,7 @@ export class Supervisor {
 
   async #remove(moduleId: string): Promise<void> {
     this.#vanished.delete(moduleId)
-    if ((await this.#env.catalog.look(moduleId)) !== undefined || this.#stopping) return
+    if ((await this.#env.catalog.look(moduleId)) !== undefined || this.#life === 'stopping') return
     await this.#units.get(moduleId)?.stop('its folder was removed')
     this.#units.delete(moduleId)
     await this.#env.append({ type: 'module.removed', actor: SUPERVISOR, d: { module_id: moduleId } })

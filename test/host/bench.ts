@@ -16,6 +16,7 @@ export async function openPool(
     clock: systemClock,
     runDir: join(dataDir, 'run'),
     generationsDir: join(dataDir, 'generations'),
+    closedDir: dataDir,
     spares: 1,
     env: process.env,
     ...options,

@@ -2,9 +2,11 @@ import { readFileSync } from 'node:fs'
 import { dirname, resolve } from 'node:path'
 import { PassThrough } from 'node:stream'
 import t from 'tap'
+import { generationDir } from '../../daemon/host/child/closed.ts'
 import { heartbeatEveryMs, judgePulse } from '../../daemon/host/heartbeat.ts'
 import { DEFAULT_PROFILE, type Machine, planLaunch } from '../../daemon/host/isolation.ts'
 import { OutputGate, type OutputLine } from '../../daemon/host/output.ts'
+import { withoutFolder } from '../../daemon/host/readable.ts'
 import { findRunner } from '../../daemon/host/runner-files.ts'
 import { PulseWatch } from '../../daemon/host/watch.ts'
 import { settle, TestClock } from '../support/test-clock.ts'
@@ -110,6 +112,7 @@ t.test('a module that asks for nothing gets its code, and nothing of the environ
         '--disable-warning=ExperimentalWarning',
         '--disable-warning=SecurityWarning',
         '--max-old-space-size=256',
+        '--max-semi-space-size=8',
       ],
       ...['--permission', '--allow-fs-read=/d/runner.js', '--allow-fs-read=/d/rpc.js'],
       ...['--allow-fs-read=/data/generations/*', '/d/runner.js'],
@@ -258,4 +261,34 @@ t.test('a stream that breaks is no error of the daemon', async (t) => {
   source.destroy(new Error('EIO'))
   await settle()
   t.strictSame(lines, [])
+})
+
+t.test(
+  'a folder with the keys in it is opened around them, and never by way of a parent or a child',
+  async (t) => {
+    const disk: Record<string, string[]> = {
+      '/work': ['data', 'docs', 'notes.md'],
+      '/work/data': ['operator_pin.txt'],
+      '/': ['etc', 'work'],
+    }
+    const list = (folder: string): string[] => disk[folder] ?? []
+    t.strictSame(
+      [
+        withoutFolder(['/work'], '/work/data', list),
+        withoutFolder(['/'], '/work/data', list),
+        withoutFolder(['/work/data', '/work/data/artifacts', '/work/database'], '/work/data', list),
+      ],
+      [['/work/docs', '/work/notes.md'], ['/etc', '/work/docs', '/work/notes.md'], ['/work/database']],
+    )
+  },
+)
+
+t.test('the folder of a generation is found from its entry, however deep that lies', async (t) => {
+  const hash = 'ab'.repeat(32)
+  t.strictSame(
+    [`/g/a/b/${hash}/index.js`, `/g/a/b/${hash}/src/deep/index.ts`].map((entry) =>
+      generationDir(entry, hash),
+    ),
+    [`/g/a/b/${hash}`, `/g/a/b/${hash}`],
+  )
 })

@@ -78,8 +78,16 @@ export function commandFailureOf(error: NexusError, asked: Asked): Refused {
       remedy: error.remedy,
       request_id: asked.requestId,
       ...errorsOf(error),
+      ...detailsOf(error),
     },
   }
+}
+
+/** What the caller of a failed start or reload needs to mend it: the phase it failed in, the reason, the stack. */
+function detailsOf({ code, facts }: NexusError): object {
+  if (code !== 'RELOAD_ROLLED_BACK' && code !== 'MODULE_START_FAILED') return {}
+  const { phase, reason, stack = null } = facts
+  return { details: { phase, reason, stack, rolled_back: code === 'RELOAD_ROLLED_BACK' } }
 }
 
 /** What `/problems/<code>` tells: the page behind every `type`. */
