@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto'
 import t from 'tap'
 import type { Fact } from '../../daemon/contracts/fact.ts'
+import { checkLine } from '../../daemon/storage/line.ts'
 import type { DiskCall, Fault } from '../support/memory-disk.ts'
 import {
   ACTIVE,
@@ -204,6 +205,32 @@ t.test('a line is what the contract says, byte for byte', async (t) => {
       isWhatListenersSee: fact,
     },
   )
+})
+
+t.test('a line whose hash is right is refused all the same when it is no record', async (t) => {
+  const previous = { seq: 6, b: 5, h: 'a'.repeat(64) }
+  const good =
+    '{"v":1,"seq":7,"b":5,"ts":"2026-11-22T10:00:00.000Z","type":"x","actor":{"kind":"key","name":"k"},"d":{}'
+  const verdictOf = (content: string, encoding: BufferEncoding = 'utf8'): string => {
+    const bytes = Buffer.from(content, encoding)
+    const h = createHash('sha256').update(previous.h).update(bytes).digest('hex')
+    const verdict = checkLine(Buffer.concat([bytes, Buffer.from(`,"h":"${h}"}\n`)]), previous)
+    return verdict.ok ? 'ok' : verdict.reason
+  }
+  t.strictSame(verdictOf(good), 'ok')
+  t.strictSame(verdictOf(good.replace('"b":5', '"b":7')), 'ok')
+  t.match(verdictOf(good.replace('"b":5', '"b":6')), /batch 6 follows 5/)
+  t.match(verdictOf(good.replace('"b":5', '"b":4')), /batch 4 follows 5/)
+  t.match(verdictOf(good.replace('"seq":7', '"seq":8')), /8 follows 6/)
+  const notARecord = /not a record/
+  t.match(verdictOf(good.replace('"seq":7', '"seq":"7"')), notARecord)
+  t.match(verdictOf(`${good},"more":1`), notARecord)
+  t.match(verdictOf(good.replace(',"type":"x"', '')), notARecord)
+  t.match(verdictOf(good.replace('"v":1,', '"v":1, ')), notARecord)
+  t.match(verdictOf(`${good.slice(0, 24)}"h":"x",${good.slice(24)}`), notARecord)
+  t.match(verdictOf(good.replace('{}', '{')), notARecord)
+  t.match(verdictOf(good.replace('"k"', '"\xff"'), 'latin1'), notARecord)
+  t.match(verdictOf(good.replace('{}', `{"fill":"${'x'.repeat(65_536)}"}`)), /more than 65536/)
 })
 
 t.test('group commit', async (t) => {

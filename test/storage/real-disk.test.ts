@@ -250,6 +250,9 @@ t.test('the journal on a real disk', async (t) => {
     const dir = shortDir(t)
     t.equal(spawnSync('mkfifo', [join(dir, 'audit.jsonl')]).status, 0)
     t.match((await failureOf(open(dir))).message, /a pipe, not a file/)
+    const pipe = await nodeDisk.open(join(dir, 'audit.jsonl'), 'read')
+    t.equal((await pipe.stat()).kind, 'fifo', 'not even when it took the place of a file just now')
+    await pipe.close()
   })
 
   t.test('a folder or a socket in its place is refused', async (t) => {

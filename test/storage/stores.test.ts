@@ -144,6 +144,27 @@ t.test('verify', async (t) => {
     t.ok((reports.at(-1)?.segments ?? 0) > 5)
   })
 
+  t.test('looks again when a rotation moved a file between listing and reading', async (t) => {
+    const disk = await journalOf([1, 1, 1, 1, 1, 1], { segmentBytesMax: 700 })
+    const sealed = `${DIR}/audit/000000000001.jsonl`
+    const [older, newer] = [disk.contents(sealed), disk.contents(ACTIVE)]
+    disk.remove(sealed)
+    disk.plant(ACTIVE, older)
+    disk.remove(`${DIR}/run/journal.wm`)
+    let rotations = 0
+    disk.fault = ({ op, path }) => {
+      if (op === 'stat' && path === ACTIVE) rotations += 1
+      // After the second look at it: the listing is made, the file not yet opened.
+      if (op === 'open' && path === ACTIVE && rotations === 2) {
+        disk.plant(sealed, older)
+        disk.plant(ACTIVE, newer)
+      }
+      return undefined
+    }
+    const { ok, segments, last } = await verifyJournal(disk, DIR)
+    t.strictSame({ ok, segments, last }, { ok: true, segments: 2, last: 7 })
+  })
+
   t.test('an end that is still being written is no damage', async (t) => {
     const disk = await journalOf([2, 1])
     const contents = disk.contents(ACTIVE)

@@ -145,9 +145,9 @@ export class MemoryDisk implements Disk {
   // The port
 
   async open(path: string, mode: OpenMode): Promise<DiskFile> {
-    const there = this.#names.get(path)
-    const isNew = there === undefined && (mode === 'create' || mode === 'overwrite')
+    const isNew = !this.#names.has(path) && (mode === 'create' || mode === 'overwrite')
     return this.#call({ op: isNew ? 'create' : 'open', path }, () => {
+      const there = this.#names.get(path)
       if (there !== undefined && mode === 'create') throw systemError('EEXIST', 'open')
       if (there === undefined && !isNew) throw systemError('ENOENT', 'open')
       if (there?.kind === 'directory') throw systemError('EISDIR', 'open')
