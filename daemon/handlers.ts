@@ -66,6 +66,6 @@ export function missionDesk(missions: Missions): MissionDesk {
   }
 }
 
-export function actorOf({ kind, name }: Principal): Actor {
+function actorOf({ kind, name }: Principal): Actor {
   return { kind, name }
 }

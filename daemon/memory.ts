@@ -11,7 +11,7 @@ import { type BatchMeasure, Journal, type Recovery } from './storage/journal.ts'
 import { loadSnapshot, saveSnapshot } from './storage/snapshot.ts'
 
 /** A room whose state is folded from facts. */
-export interface Projection {
+interface Projection {
   fold(fact: Fact): void
   save(): unknown
   /** False when what was saved cannot be used: then every fact is folded from the first on. */

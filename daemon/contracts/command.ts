@@ -1,5 +1,5 @@
 import { type Static, type TSchema, Type } from 'typebox'
-import { MISSION_ID_PATTERN, MODULE_ID_PATTERN } from './ids.ts'
+import { MISSION_ID_PATTERN } from './ids.ts'
 import type { Permission } from './roles.ts'
 
 const closed = { additionalProperties: false }
@@ -156,6 +156,3 @@ export const COMMANDS = {
 
 export type CommandName = keyof typeof COMMANDS
 export type CommandParams<Name extends CommandName> = Static<(typeof COMMANDS)[Name]['params']>
-
-/** For routes that name a module in their path. */
-export const ModuleIdSchema = Type.String({ pattern: MODULE_ID_PATTERN })

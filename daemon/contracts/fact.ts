@@ -1,4 +1,4 @@
-import type { Category, Decision, GenerationId, InstanceId, MissionId, ModuleId } from './ids.ts'
+import type { Category, Decision, MissionId, ModuleId } from './ids.ts'
 
 /** Who caused a fact. `name` is never a secret. */
 export interface Actor {
@@ -94,16 +94,6 @@ export const FACT_TYPES = [
   'prediction.made',
   'prediction.resolved',
 ] as const
-
-export type FactType = (typeof FACT_TYPES)[number]
-
-/** Bodies that more than one room reads. */
-export interface ModuleFactBody {
-  readonly module_id: ModuleId
-  readonly generation?: GenerationId
-  readonly instance?: InstanceId
-  readonly reason?: string
-}
 
 /** The body of `mission.ended`: the one outcome that evidence is made of. */
 export interface MissionOutcome {

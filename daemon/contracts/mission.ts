@@ -41,7 +41,7 @@ export const PlanStepSchema = Type.Object(
 )
 export type PlanStep = Static<typeof PlanStepSchema>
 
-export const ConstraintsSchema = Type.Object(
+const ConstraintsSchema = Type.Object(
   {
     max_time_seconds: Type.Optional(Type.Number({ exclusiveMinimum: 0, maximum: 86_400 })),
     max_steps: Type.Optional(Type.Integer({ minimum: 1, maximum: 100 })),

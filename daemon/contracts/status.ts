@@ -17,15 +17,7 @@ export const MODULE_STATES = [
 ] as const
 export type ModuleState = (typeof MODULE_STATES)[number]
 
-export const INSTANCE_STATES = [
-  'spawning',
-  'booting',
-  'ready',
-  'notready',
-  'draining',
-  'exiting',
-  'exited',
-] as const
+const INSTANCE_STATES = ['spawning', 'booting', 'ready', 'notready', 'draining', 'exiting', 'exited'] as const
 export type InstanceState = (typeof INSTANCE_STATES)[number]
 
 export type HealthStatus = 'healthy' | 'degraded' | 'unhealthy'

@@ -51,7 +51,7 @@ export interface MissionDesk {
   cancel(body: MissionWish, authority: Authority): Promise<MissionView>
 }
 
-export interface RunAnswer {
+interface RunAnswer {
   readonly status: 'ok' | 'failed' | 'accepted'
   readonly mission_id: string
   readonly mission: object

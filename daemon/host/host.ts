@@ -5,7 +5,7 @@ import type { HostProcess } from './host-process.ts'
 import { ProcessInstance } from './instance.ts'
 import { DEFAULT_PROFILE, type Launch, type Machine, planLaunch } from './isolation.ts'
 import { killLeftovers, Ledger } from './leftovers.ts'
-import { BOOT_MS_MAX, exploreMachine } from './machine.ts'
+import { BOOT_MS_MAX, exploreMachine, type RefusedWay } from './machine.ts'
 import type { HostPool, Instance, SpawnOrder, SpawnProfile } from './port.ts'
 import { withoutFolder } from './readable.ts'
 import { Spares } from './spares.ts'
@@ -26,6 +26,8 @@ export interface HostPoolOptions {
   readonly env: Readonly<Record<string, string | undefined>>
   /** Told of processes that a former daemon left behind, and that were killed. */
   leftovers?(pids: readonly number[]): void
+  /** Told of each way in which hosts cannot be started here, before a lesser one is tried. */
+  refused?(way: RefusedWay): void
 }
 
 /**

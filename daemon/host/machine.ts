@@ -4,6 +4,7 @@ import type { Clock } from '../kit/clock.ts'
 import { withDeadline } from '../kit/deadline.ts'
 import { type HostLedger, HostProcess } from './host-process.ts'
 import { DEFAULT_PROFILE, type Machine, planLaunch } from './isolation.ts'
+import { RpcBroken } from './rpc.ts'
 import { findRunner } from './runner-files.ts'
 
 /** What there is to find out about, beside the machine itself. */
@@ -12,13 +13,24 @@ export interface Surroundings {
   readonly ledger: HostLedger
   readonly generationsDir: string
   readonly env: Readonly<Record<string, string | undefined>>
+  /** Told of each way in which hosts cannot be started here. */
+  refused?(way: RefusedWay): void
+}
+
+/** A way to start hosts that does not work on this machine, and what the host said about it. */
+export interface RefusedWay {
+  /** With `setpriv`, so that the kernel ends hosts with the daemon. */
+  readonly tethered: boolean
+  readonly walled: boolean
+  readonly report: string
 }
 
 /**
  * Finds out how hosts can be started here: the first way in which one comes up is the way for all.
  *
  * The wall is believed when a host has been seen behind it, not when a flag was accepted. Not every `setpriv` knows
- * `--pdeathsig` (that of BusyBox does not).
+ * `--pdeathsig` (that of BusyBox does not). Only a host that ends, or is not behind its wall, rules a way out: one
+ * that is merely slow must not cost every module its wall.
  *
  * @returns The host that came up, too: it is a spare now. None came up: then each start will say why.
  */
@@ -38,23 +50,33 @@ export async function exploreMachine(
   const tethered: Machine[] = setpriv === undefined ? [] : [{ ...plain, setpriv }]
   const ways = [...tethered, plain].flatMap((way) => [{ ...way, walled: true }, way])
   for (const machine of ways) {
-    const first = await tryOut(machine, around)
-    if (first !== undefined) return { machine, first }
+    const { found, first, report } = await tryOut(machine, around)
+    if (found) return { machine, ...(first === undefined ? {} : { first }) }
+    around.refused?.({ tethered: machine.setpriv !== undefined, walled: machine.walled, report })
   }
   return { machine: { ...plain, ...tethered[0], walled: true } }
 }
 
-async function tryOut(machine: Machine, { clock, ledger }: Surroundings): Promise<HostProcess | undefined> {
+/** What came of one way: whether it is the way, the host that came up, or why it is not. */
+interface Trial {
+  readonly found: boolean
+  readonly first?: HostProcess
+  readonly report: string
+}
+
+async function tryOut(machine: Machine, { clock, ledger }: Surroundings): Promise<Trial> {
   const host = new HostProcess(planLaunch(machine, DEFAULT_PROFILE), clock, ledger)
-  const comesUp = await withDeadline(clock, BOOT_MS_MAX, host.hello, () => new Error('no hello')).then(
-    (hello) => hello.walled === machine.walled,
-    // It ended, or is silent: this is no way to start a host here.
-    () => false,
+  const trial = await withDeadline(clock, BOOT_MS_MAX, host.hello, () => new RpcBroken('expired')).then(
+    (hello): Trial =>
+      hello.walled === machine.walled
+        ? { found: true, first: host, report: '' }
+        : { found: false, report: 'the host is not behind its wall' },
+    (error: Error): Trial => ({ found: error instanceof RpcBroken, report: error.message }),
   )
-  if (comesUp) return host
+  if (trial.first !== undefined) return trial
   host.signal('SIGKILL')
   await host.ended
-  return undefined
+  return trial
 }
 
 function findProgram(name: string, path: string): string | undefined {

@@ -3,7 +3,7 @@ import formats from 'ajv-formats'
 import type { Issue } from '../contracts/failure.ts'
 import { didYouMean } from './nearest.ts'
 
-export type Checked<T> =
+type Checked<T> =
   | { readonly ok: true; readonly value: T }
   | { readonly ok: false; readonly issues: readonly Issue[] }
 export type Checker<T> = (value: unknown) => Checked<T>

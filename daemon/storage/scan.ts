@@ -11,7 +11,7 @@ export interface ScanEnd {
   readonly bad?: BadLine
 }
 
-export interface BadLine {
+interface BadLine {
   readonly reason: string
   /** The version of a newer format. */
   readonly newer?: number

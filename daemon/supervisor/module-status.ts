@@ -22,7 +22,7 @@ const UNHEALTHY: ReadonlySet<ModuleState> = new Set(['invalid', 'failed', 'crash
  * Health as everybody sees it: a module stopped on purpose is degraded; one that cannot serve is unhealthy; one that
  * serves is what its own health says.
  */
-export function healthOf(unit: Unit, verdict: HealthVerdict | undefined): HealthVerdict {
+function healthOf(unit: Unit, verdict: HealthVerdict | undefined): HealthVerdict {
   const { state } = unit
   if (state === 'stopped' || (state === 'stopping' && unit.wanted === 'stopped')) {
     return { status: 'degraded', reason: 'it is stopped on purpose' }

@@ -41,7 +41,7 @@ export interface SupervisorEnvironment {
 }
 
 /** A unit as its watchers see it. */
-export interface UnitView {
+interface UnitView {
   readonly id: string
   readonly manifest: Manifest | undefined
   readonly serving: { readonly ready: readonly { readonly instance: Instance | undefined }[] } | undefined

@@ -47,7 +47,7 @@ async function ask(manifest: Manifest, instance: Instance, action: string, input
 }
 
 /** Whether `given` has everything that `expected` has; lists must be equal in length. */
-export function contains(given: unknown, expected: unknown): boolean {
+function contains(given: unknown, expected: unknown): boolean {
   if (expected === undefined) return true
   if (typeof expected !== 'object' || expected === null) return Object.is(given, expected)
   if (typeof given !== 'object' || given === null) return false

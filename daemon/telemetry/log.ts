@@ -5,7 +5,7 @@ import { type Clock, timestamp } from '../kit/clock.ts'
 import { LineSink } from './line-sink.ts'
 import { REDACTED, SECRET_FIELDS, scrub } from './redact.ts'
 
-export type LogLevel = 'debug' | 'info' | 'warn' | 'error'
+type LogLevel = 'debug' | 'info' | 'warn' | 'error'
 type Fields = Readonly<Record<string, unknown>>
 
 /** What the daemon says while it runs. Nothing it does can block, throw, or end the daemon. */

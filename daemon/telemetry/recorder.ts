@@ -3,7 +3,7 @@ import type { Fact } from '../contracts/fact.ts'
 import type { Clock, Timer } from '../kit/clock.ts'
 
 /** Where lines go that need no sync: bounded and rotated by whoever implements it. */
-export interface LineLog {
+interface LineLog {
   append(line: object): void
 }
 

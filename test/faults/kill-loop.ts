@@ -32,7 +32,11 @@ const WRITERS = 4
 /** From just after the socket answers to well into the work. */
 const KILL_AFTER_MS_MAX = 600
 
-export async function killLoop(cycles: number, seed: number, say: (line: string) => void): Promise<KillReport> {
+export async function killLoop(
+  cycles: number,
+  seed: number,
+  say: (line: string) => void,
+): Promise<KillReport> {
   const dir = mkdtempSync(join(tmpdir(), 'nx-kill-'))
   const effects = join(dir, 'effects.txt')
   writeFileSync(effects, '')
@@ -131,7 +135,14 @@ async function judge(
   const seen = readFileSync(effects, 'utf8').split('\n').filter(Boolean)
   const counts = new Map<string, number>()
   for (const line of seen) counts.set(line, (counts.get(line) ?? 0) + 1)
-  const final = new Set(['completed', 'failed', 'cancelled', 'interrupted', 'awaiting_approval', 'suggestion'])
+  const final = new Set([
+    'completed',
+    'failed',
+    'cancelled',
+    'interrupted',
+    'awaiting_approval',
+    'suggestion',
+  ])
   const statuses = [...found].map(([id, [status = '']]) => ({ id, status }))
   return {
     cycles,
@@ -139,8 +150,12 @@ async function judge(
     ended: ledger.ended.size,
     lost: [...ledger.created].filter((id) => !found.has(id)),
     doubled: [...found].filter(([, all]) => all.length > 1).map(([id]) => id),
-    changedOutcome: [...ledger.ended].filter(([id, status]) => found.get(id)?.[0] !== status).map(([id]) => id),
-    ranTwice: [...counts].filter(([line, count]) => line.startsWith('once ') && count > 1).map(([line]) => line),
+    changedOutcome: [...ledger.ended]
+      .filter(([id, status]) => found.get(id)?.[0] !== status)
+      .map(([id]) => id),
+    ranTwice: [...counts]
+      .filter(([line, count]) => line.startsWith('once ') && count > 1)
+      .map(([line]) => line),
     orphans,
     interrupted: statuses.filter(({ status }) => status === 'interrupted').length,
     unfinished: statuses.filter(({ status }) => !final.has(status)).map(({ id }) => id),

@@ -7,9 +7,11 @@ import { fileURLToPath } from 'node:url'
 import t from 'tap'
 import type { HostLedger } from '../../daemon/host/host-process.ts'
 import { killLeftovers } from '../../daemon/host/leftovers.ts'
+import type { RefusedWay } from '../../daemon/host/machine.ts'
 import type { Instance } from '../../daemon/host/port.ts'
 import { Spares } from '../../daemon/host/spares.ts'
 import { systemClock } from '../../daemon/kit/clock.ts'
+import { shortDir } from '../support/short-dir.ts'
 import { settle, TestClock } from '../support/test-clock.ts'
 import { call, Ear, type OrderChanges, openPool, orderFor, prepareData } from './bench.ts'
 
@@ -317,6 +319,23 @@ t.test('a program that cannot be started fails the spawn, not the daemon', async
   await host.ended
   await spares.close()
 })
+
+t.test(
+  'a setpriv that knows no --pdeathsig costs the tether, told with its words, and not the wall',
+  async (t) => {
+    const bin = shortDir(t)
+    writeFileSync(join(bin, 'setpriv'), '#!/bin/sh\necho "setpriv: unrecognized option" >&2\nexit 1\n', {
+      mode: 0o755,
+    })
+    const refused: RefusedWay[] = []
+    const own = await openPool(t, { env: { PATH: bin }, refused: (way) => void refused.push(way) })
+    t.equal(own.pool.isolation, 'node-permission')
+    t.match(refused, [
+      { tethered: true, walled: true, report: /unrecognized option/ },
+      { tethered: true, walled: false },
+    ])
+  },
+)
 
 t.test('the pool leaves nothing behind when it closes', async (t) => {
   const own = await openPool(t)

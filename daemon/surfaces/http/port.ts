@@ -41,7 +41,7 @@ export interface Daemon {
   readonly logs: LogReader
 }
 
-export interface MissionReader {
+interface MissionReader {
   /** @throws NexusError `MISSION_UNKNOWN`. */
   get(missionId: string): MissionDetail | Promise<MissionDetail>
   /** `{missions, count, next}`, newest first. */
@@ -64,7 +64,7 @@ export interface FactReader {
 }
 
 /** The recent log lines of modules, kept in memory. */
-export interface LogReader {
+interface LogReader {
   /** Oldest first. */
   recent(moduleId: string, limit: number): readonly object[]
   subscribe(moduleId: string, listener: (line: object) => void): () => void
