@@ -3,52 +3,32 @@ import { join } from 'node:path'
 import { openCatalog } from './catalog/catalog.ts'
 import type { ModuleCatalog } from './catalog/port.ts'
 import { COMMANDS, type CommandName } from './contracts/command.ts'
-import type { Settings } from './contracts/config.ts'
 import type { Fact, FactDraft } from './contracts/fact.ts'
 import { NexusError } from './contracts/failure.ts'
-import type { RecordPaths } from './contracts/module.ts'
 import type { Principal } from './contracts/roles.ts'
 import type { DaemonStatus } from './contracts/status.ts'
 import { Gate } from './gate/gate.ts'
+import { type Ground, openTelemetry, recordPaths, rootsOf } from './ground.ts'
 import { commandHandlers, missionDesk } from './handlers.ts'
-import { HealthWatch, statisticsOf } from './health/health.ts'
+import { HealthWatch } from './health/health.ts'
 import { createHostPool } from './host/host.ts'
+import type { HostPool } from './host/port.ts'
 import { Insight } from './insight/insight.ts'
-import type { Chance } from './kit/chance.ts'
-import type { Clock } from './kit/clock.ts'
-import type { StopStack } from './kit/stop-stack.ts'
 import { Memory } from './memory.ts'
 import { Missions } from './missions/missions.ts'
-import { VERSION } from './product.ts'
-import type { DataPaths } from './storage/data-folder.ts'
-import { LossyLog } from './storage/lossy-log.ts'
+import { daemonStatus, metersOf } from './report.ts'
 import { nodeDisk } from './storage/node-disk.ts'
+import type { SupervisorEnvironment } from './supervisor/port.ts'
 import { Supervisor } from './supervisor/supervisor.ts'
-import type { RootLog } from './telemetry/log.ts'
-import { Meters } from './telemetry/meters.ts'
+import type { Meters } from './telemetry/meters.ts'
 import { RecentLines } from './telemetry/recent-lines.ts'
-import { processSampler, TelemetryRecorder } from './telemetry/recorder.ts'
-
-export interface Ground {
-  readonly clock: Clock
-  readonly chance: Chance
-  readonly log: RootLog
-  readonly settings: Settings
-  readonly paths: DataPaths
-  readonly env: Readonly<Record<string, string | undefined>>
-  readonly cwd: string
-  readonly stops: StopStack
-  publishedKeyActive(): boolean
-  /** Something must not go on: the daemon ends with this failure. */
-  fatal(error: unknown): void
-}
+import type { TelemetryRecorder } from './telemetry/recorder.ts'
 
 /** The parts of a running daemon, wired; nothing of it listens yet, and no module runs. */
 export interface Parts {
   readonly supervisor: Supervisor
   readonly missions: Missions
   readonly insight: Insight
-  readonly health: HealthWatch
   readonly gate: Gate
   readonly memory: Memory
   readonly meters: Meters
@@ -56,95 +36,153 @@ export interface Parts {
   readonly telemetry: TelemetryRecorder
   /** Opens the folders with modules; to be called once, before anything is discovered. */
   openModules(dirs: readonly string[]): Promise<void>
+  /** Calls `listener` for each fact once it is durable and folded. Returns the undoing. */
   onFact(listener: (fact: Fact) => void): () => void
   status(principal: Principal): DaemonStatus
 }
 
+/** What is there only once it has been opened; the rooms above are built before. */
+interface Late {
+  memory?: Memory
+  catalog?: ModuleCatalog
+  meters?: Meters
+}
+
 /** Knows everybody and decides nothing: builds each room and hands it what it needs from above. */
 export async function compose(ground: Ground): Promise<Parts> {
-  const { clock, chance, log, settings, paths, stops } = ground
-  const listeners = new Set<(fact: Fact) => void>()
+  const { clock, settings, stops } = ground
+  const late: Late = {}
   const lines = new RecentLines()
-  // The rooms are built before the journal, which folds the past into them; nobody writes before it is open.
-  let memory: Memory | undefined
-  const recorded = (): Memory => {
-    if (memory === undefined) throw new Error('the journal is not open yet')
-    return memory
-  }
-  const append = (draft: FactDraft): Promise<Fact> => recorded().append(draft)
   const startedMs = clock.elapsed()
 
-  const insight = new Insight({
+  const insight = makeInsight(ground, late)
+  const health = new HealthWatch({ clock, append: (draft) => append(late, draft), onBug: ground.fatal })
+  stops.push('health', () => health.stop())
+  const hosts = await openHosts(ground)
+  const environment = await moduleEnvironment(ground, late, { hosts, health, lines })
+  const supervisor = new Supervisor(environment, (moduleId) => health.verdict(moduleId))
+  const missions = makeMissions(ground, late, supervisor, insight)
+  const meters = metersOf(supervisor, missions, insight, ground.publishedKeyActive)
+  const status = (principal: Principal): DaemonStatus =>
+    daemonStatus(supervisor, settings, principal, (clock.elapsed() - startedMs) / 1_000)
+  const gate = makeGate(ground, late, { supervisor, missions, meters, status })
+  environment.command = (moduleId, name, params) => moduleCommand(supervisor, gate, moduleId, name, params)
+  late.meters = meters
+
+  const telemetry = openTelemetry(ground)
+  const listeners = new Set<(fact: Fact) => void>()
+  const memory = await openMemory(ground, { insight, supervisor, missions, gate, meters }, (fact) => {
+    meters.fold(fact)
+    telemetry.fold(fact)
+    for (const listener of listeners) listener(fact)
+  })
+  late.memory = memory
+
+  return {
+    supervisor,
+    missions,
+    insight,
+    gate,
+    memory,
+    meters,
+    lines,
+    telemetry,
+    status,
+    openModules: async (dirs) => {
+      late.catalog = await openModules(ground, dirs)
+    },
+    onFact: (listener) => {
+      listeners.add(listener)
+      return () => listeners.delete(listener)
+    },
+  }
+}
+
+function makeInsight({ clock, settings, log }: Ground, late: Late): Insight {
+  const { weights, prices } = settings.missions
+  return new Insight({
     clock,
-    weights: settings.missions.weights,
-    prices: settings.missions.prices,
+    weights,
+    prices,
     onOmenChanged: (change) => {
       const actor = { kind: 'daemon', name: 'insight' } as const
-      append({ type: 'omen.changed', actor, d: { ...change } }).catch((error: unknown) =>
+      append(late, { type: 'omen.changed', actor, d: { ...change } }).catch((error: unknown) =>
         log.error('an omen was not recorded', { err: error }),
       )
     },
   })
+}
 
-  let catalog: ModuleCatalog | undefined
+async function openHosts({ clock, paths, settings, env, log, stops }: Ground): Promise<HostPool> {
   const hosts = await createHostPool({
     clock,
     runDir: paths.run,
     generationsDir: paths.generations,
     closedDir: paths.root,
     spares: settings.hosts.spares,
-    env: ground.env,
+    env,
     leftovers: (pids) => log.warn(`killed ${pids.length} hosts that a former daemon left behind`, { pids }),
   })
   stops.push('hosts', () => hosts.close())
+  return hosts
+}
 
-  const health = new HealthWatch({ clock, append, onBug: ground.fatal })
-  stops.push('health', () => health.stop())
+type ModuleEnvironment = { -readonly [Key in keyof SupervisorEnvironment]: SupervisorEnvironment[Key] }
+
+async function moduleEnvironment(
+  ground: Ground,
+  late: Late,
+  { hosts, health, lines }: { hosts: HostPool; health: HealthWatch; lines: RecentLines },
+): Promise<ModuleEnvironment> {
+  const { clock, chance, log, settings, paths } = ground
   const moduleData = join(paths.root, 'module-data')
-  const supervisor: Supervisor = new Supervisor(
-    {
-      get catalog() {
-        if (catalog === undefined) throw new Error('no folder with modules has been opened')
-        return catalog
-      },
-      hosts,
-      clock,
-      chance,
-      append,
-      keep: (bytes) => recorded().artifacts.put(bytes),
-      command: (moduleId, name, params) => moduleCommand(moduleId, name, params),
-      said: (moduleId, instance, { level, message, fields, stream }) => {
-        const line = { module: moduleId, instance, ...(stream === undefined ? {} : { stream }), ...fields }
-        log.write(level, message, line)
-        lines.keep(moduleId, { time: new Date(clock.now()).toISOString(), level, msg: message, ...line })
-      },
-      measured: (moduleId, params) => meters.measured(moduleId, params),
-      changed: (unit) => health.changed(unit),
-      log: (level, message, fields) => log.write(level, message, fields),
-      onBug: ground.fatal,
-      overrides: settings.modules,
-      roots: await roots(ground),
-      records: recordPaths(paths),
-      dataDirOf: (moduleId) => join(moduleData, moduleId),
-      makeDataDir: async (moduleId) => {
-        const dir = join(moduleData, moduleId)
-        await mkdir(dir, { recursive: true, mode: 0o700 })
-        return realpath(dir)
-      },
-      startsPerMinute: settings.hosts.starts_per_minute,
+  return {
+    get catalog() {
+      return opened(late.catalog, 'the folders with modules')
     },
-    (moduleId) => health.verdict(moduleId),
-  )
+    hosts,
+    clock,
+    chance,
+    append: (draft) => append(late, draft),
+    keep: (bytes) => opened(late.memory, 'the journal').artifacts.put(bytes),
+    command: () => Promise.reject(new NexusError('NOT_AVAILABLE', { what: 'a command during the start' })),
+    said: (moduleId, instance, { level, message, fields, stream }) => {
+      const line = { module: moduleId, instance, ...(stream === undefined ? {} : { stream }), ...fields }
+      log.write(level, message, line)
+      lines.keep(moduleId, { time: new Date(clock.now()).toISOString(), level, msg: message, ...line })
+    },
+    measured: (moduleId, params) => late.meters?.measured(moduleId, params),
+    changed: (unit) => health.changed(unit),
+    log: (level, message, fields) => log.write(level, message, fields),
+    onBug: ground.fatal,
+    overrides: settings.modules,
+    roots: await rootsOf(ground),
+    records: recordPaths(paths),
+    dataDirOf: (moduleId) => join(moduleData, moduleId),
+    makeDataDir: async (moduleId) => {
+      const dir = join(moduleData, moduleId)
+      await mkdir(dir, { recursive: true, mode: 0o700 })
+      return realpath(dir)
+    },
+    startsPerMinute: settings.hosts.starts_per_minute,
+  }
+}
 
-  const missions = new Missions({
-    recorder: { append, appendAll: (drafts) => recorded().appendAll(drafts) },
+function makeMissions(ground: Ground, late: Late, supervisor: Supervisor, insight: Insight): Missions {
+  const { clock, chance, log, settings } = ground
+  const memory = (): Memory => opened(late.memory, 'the journal')
+  return new Missions({
+    recorder: {
+      append: (draft) => append(late, draft),
+      appendAll: (drafts) => memory().appendAll(drafts),
+    },
     calls: {
       action: (moduleId, action) => supervisor.action(moduleId, action),
       module: (moduleId) => supervisor.outlook(moduleId),
       planners: (category) => supervisor.planners(category),
       call: async (order) => {
         const answer = await supervisor.call(order)
-        meters.called(order.moduleId, order.action, answer.durationMs)
+        late.meters?.called(order.moduleId, order.action, answer.durationMs)
         return answer
       },
     },
@@ -152,193 +190,119 @@ export async function compose(ground: Ground): Promise<Parts> {
     runes: { best: (goal, category, input) => insight.bestRune({ goal, category, input }) },
     successEstimate: (moduleId, category) => insight.successEstimate(moduleId, category),
     blobs: {
-      put: (bytes) => recorded().artifacts.put(bytes),
-      get: (sha256) => recorded().artifacts.get(sha256),
+      put: (bytes) => memory().artifacts.put(bytes),
+      get: (sha256) => memory().artifacts.get(sha256),
     },
     clock,
     chance,
     log: (level, message, fields) => log.write(level, message, fields),
     settings: settings.missions,
   })
+}
 
-  const meters = new Meters({
-    version: VERSION,
-    modules: () => supervisor.statuses(),
-    queueDepth: () => missions.counters().depth,
-    approvalsPending: () => missions.pendingApprovals,
-    omens: () => omensByLevel(insight),
-    briers: () => briersByKind(insight),
-    publishedKeyActive: ground.publishedKeyActive,
-  })
-  const metricsText = async (moduleId?: string): Promise<{ contentType: string; text: string }> => ({
-    contentType: meters.contentType,
-    text: await meters.text(moduleId),
-  })
-  const status = (principal: Principal): DaemonStatus =>
-    daemonStatus(supervisor, settings, principal, (clock.elapsed() - startedMs) / 1_000)
-
-  const gate = new Gate({
+function makeGate(
+  { clock, log }: Ground,
+  late: Late,
+  rooms: Pick<Parts, 'supervisor' | 'missions' | 'meters' | 'status'>,
+): Gate {
+  const { supervisor, missions, meters, status } = rooms
+  return new Gate({
     clock,
-    recorder: { append },
+    recorder: { append: (draft) => append(late, draft) },
     handlers: commandHandlers(supervisor, missions, {
       status,
       moduleStatus: (moduleId) => supervisor.status(moduleId),
-      metricsText,
+      metricsText: async (moduleId) => ({
+        contentType: meters.contentType,
+        text: await meters.text(moduleId),
+      }),
       called: (moduleId, action, durationMs) => meters.called(moduleId, action, durationMs),
     }),
     missions: missionDesk(missions),
     passed: (passage) => meters.passed(passage),
     complain: (cause) => log.error('a refusal was not recorded', { err: cause }),
   })
-  const moduleCommand = (moduleId: string, name: string, params: object): Promise<object> => {
-    const listed = supervisor.unit(moduleId).manifest?.permissions.commands ?? []
-    const principal = moduleOf(moduleId, listed)
-    if (listed.includes(name)) return gate.command(principal, name, params)
-    throw new NexusError('PERMISSION_DENIED', { principal: principal.name, permission: name })
-  }
+}
 
-  const telemetry = openTelemetry(ground)
-  memory = await Memory.open({
+async function openMemory(
+  ground: Ground,
+  rooms: Pick<Parts, 'insight' | 'supervisor' | 'missions' | 'gate' | 'meters'>,
+  announced: (fact: Fact) => void,
+): Promise<Memory> {
+  const { clock, settings, paths, log, stops } = ground
+  const { insight, supervisor, missions, gate, meters } = rooms
+  const memory = await Memory.open({
     disk: nodeDisk,
     clock,
     paths,
     segmentBytesMax: settings.journal.segment_mb * 1_048_576,
     snapshotEvery: settings.journal.snapshot_every,
+    // First the one that may refuse what was saved: after it, all load or none.
     projections: {
-      // First the one that may refuse what was saved: after it, all load or none.
       insight,
-      modules: { ...bound(supervisor), load: (saved) => whole(() => supervisor.load(saved)) },
-      missions: { ...bound(missions), load: (saved) => whole(() => missions.load(saved)) },
-      gate: { ...bound(gate), load: (saved) => whole(() => gate.load(saved)) },
+      modules: projection(supervisor),
+      missions: projection(missions),
+      gate: projection(gate),
     },
     missionLine: ({ mid }) => (mid === undefined ? undefined : { ...missions.get(mid) }),
     missionLines: () => missions.lines().map(({ seq, body }) => ({ seq, body: { ...body } })),
     runes: () => insight.runes(),
-    announced: (fact) => {
-      meters.fold(fact)
-      telemetry.fold(fact)
-      for (const listener of listeners) listener(fact)
-    },
+    announced,
     batched: ({ durationMs, records }) => meters.journalSynced(durationMs, records),
     warn: (message, fields) => log.warn(message, fields),
     onBug: ground.fatal,
   })
-  const opened = memory
-  opened.onFailed(ground.fatal)
-  stops.push('journal', () => opened.close())
-  for (const cut of opened.recovery.cuts) log.warn('a torn end of the journal was set aside', { ...cut })
-
-  return {
-    supervisor,
-    missions,
-    insight,
-    health,
-    gate,
-    memory: opened,
-    meters,
-    lines,
-    telemetry,
-    openModules: async (dirs) => {
-      const opened = await openCatalog({
-        dirs,
-        generationsDir: paths.generations,
-        clock,
-        quietMs: settings.watch.quiet_ms,
-        log: (level, message, facts) => log.write(level, message, facts),
-      })
-      catalog = opened
-      stops.push('catalog', () => opened.close())
-    },
-    onFact: (listener) => {
-      listeners.add(listener)
-      return () => listeners.delete(listener)
-    },
-    status,
-  }
+  memory.onFailed(ground.fatal)
+  stops.push('journal', () => memory.close())
+  for (const cut of memory.recovery.cuts) log.warn('a torn end of the journal was set aside', { ...cut })
+  return memory
 }
 
-function bound(room: { fold(fact: Fact): void; save(): unknown }) {
-  return { fold: (fact: Fact) => room.fold(fact), save: () => room.save() }
-}
-
-function whole(load: () => void): true {
-  load()
-  return true
-}
-
-/** `$ROOTS`: the working directory and what the operator allows besides. */
-async function roots({ cwd, settings, log }: Ground): Promise<string[]> {
-  const found = await Promise.all(
-    [cwd, ...settings.allow_read].map((dir) =>
-      realpath(dir).catch(() => {
-        log.warn(`modules may read ${dir}, but it is not there`)
-        return undefined
-      }),
-    ),
-  )
-  return [...new Set(found.filter((dir) => dir !== undefined))]
-}
-
-function recordPaths(paths: DataPaths): RecordPaths {
-  const { missions, journal, segments, telemetry, generations, artifacts, quarantine } = paths
-  const runtime_metrics = paths.runtimeMetrics
-  return { missions, journal, segments, telemetry, runtime_metrics, generations, artifacts, quarantine }
-}
-
-function openTelemetry({ clock, paths, stops }: Ground): TelemetryRecorder {
-  const telemetry = new LossyLog({ disk: nodeDisk, path: paths.telemetry })
-  const runtimeMetrics = new LossyLog({ disk: nodeDisk, path: paths.runtimeMetrics })
-  stops.push('telemetry', async () => {
-    await telemetry.close()
-    await runtimeMetrics.close()
-  })
-  return new TelemetryRecorder({
+async function openModules(ground: Ground, dirs: readonly string[]): Promise<ModuleCatalog> {
+  const { clock, settings, paths, log, stops } = ground
+  const catalog = await openCatalog({
+    dirs,
+    generationsDir: paths.generations,
     clock,
-    telemetry: { append: (line) => telemetry.write({ ...line }) },
-    runtimeMetrics: { append: (line) => runtimeMetrics.write({ ...line }) },
-    sample: processSampler(),
+    quietMs: settings.watch.quiet_ms,
+    log: (level, message, facts) => log.write(level, message, facts),
   })
+  stops.push('catalog', () => catalog.close())
+  return catalog
 }
 
-/** What the manifest lists, and nothing else. */
-function moduleOf(moduleId: string, commands: readonly string[]): Principal {
-  const listed = commands.filter((name): name is CommandName => Object.hasOwn(COMMANDS, name))
-  const permissions = listed.map((name) => COMMANDS[name].permission)
-  return { kind: 'module', name: `module:${moduleId}`, roles: [], permissions }
-}
-
-function daemonStatus(
+/** A module may run what its manifest lists, and nothing else. */
+function moduleCommand(
   supervisor: Supervisor,
-  { tokens }: Settings,
-  { name, roles }: Principal,
-  uptimeSeconds: number,
-): DaemonStatus {
-  const modules = supervisor.statuses()
-  const byState: Partial<Record<string, number>> = {}
-  for (const { state } of modules) byState[state] = (byState[state] ?? 0) + 1
+  gate: Gate,
+  moduleId: string,
+  name: string,
+  params: object,
+): Promise<object> {
+  const commands: readonly string[] = supervisor.unit(moduleId).manifest?.permissions.commands ?? []
+  const listed = commands.filter((known): known is CommandName => Object.hasOwn(COMMANDS, known))
+  const permissions = listed.map((known) => COMMANDS[known].permission)
+  const principal: Principal = { kind: 'module', name: `module:${moduleId}`, roles: [], permissions }
+  if (commands.includes(name)) return gate.command(principal, name, params)
+  throw new NexusError('PERMISSION_DENIED', { principal: principal.name, permission: name })
+}
+
+function append(late: Late, draft: FactDraft): Promise<Fact> {
+  return opened(late.memory, 'the journal').append(draft)
+}
+
+function opened<T>(part: T | undefined, name: string): T {
+  if (part === undefined) throw new Error(`${name} must be opened first`)
+  return part
+}
+
+function projection(room: { fold(fact: Fact): void; save(): unknown; load(saved: unknown): void }) {
   return {
-    running: true,
-    level: tokens.length > 0 ? 'level-18-team' : 'level-14.5-basic',
-    uptime_seconds: Math.round(uptimeSeconds * 1_000) / 1_000,
-    security: { principal: name, roles },
-    // None of the three is built yet; they say so as long as that is true.
-    features: { cluster: false, tracing: false, compliance: false },
-    modules: {
-      total_discovered: modules.length,
-      total_loaded: modules.filter(({ state }) => state !== 'discovered' && state !== 'invalid').length,
-      by_state: byState,
+    fold: (fact: Fact) => room.fold(fact),
+    save: () => room.save(),
+    load: (saved: unknown) => {
+      room.load(saved)
+      return true
     },
-    health: { statistics: statisticsOf(modules) },
   }
-}
-
-function omensByLevel(insight: Insight): Record<string, number> {
-  const counts: Record<string, number> = {}
-  for (const { level } of insight.omens().omens) counts[level] = (counts[level] ?? 0) + 1
-  return counts
-}
-
-function briersByKind(insight: Insight): Record<string, number> {
-  const { skill } = insight.predictions()
-  return Object.fromEntries(skill.flatMap(({ kind, brier }) => (brier === null ? [] : [[kind, brier]])))
 }

@@ -1,0 +1,62 @@
+import { realpath } from 'node:fs/promises'
+import type { Settings } from './contracts/config.ts'
+import type { RecordPaths } from './contracts/module.ts'
+import type { Chance } from './kit/chance.ts'
+import type { Clock } from './kit/clock.ts'
+import type { StopStack } from './kit/stop-stack.ts'
+import type { DataPaths } from './storage/data-folder.ts'
+import { LossyLog } from './storage/lossy-log.ts'
+import { nodeDisk } from './storage/node-disk.ts'
+import type { RootLog } from './telemetry/log.ts'
+import { processSampler, TelemetryRecorder } from './telemetry/recorder.ts'
+
+/** What every room stands on. */
+export interface Ground {
+  readonly clock: Clock
+  readonly chance: Chance
+  readonly log: RootLog
+  readonly settings: Settings
+  readonly paths: DataPaths
+  readonly env: Readonly<Record<string, string | undefined>>
+  readonly cwd: string
+  readonly stops: StopStack
+  publishedKeyActive(): boolean
+  /** Something must not go on: the daemon ends with this failure. */
+  fatal(error: unknown): void
+}
+
+/** `$ROOTS`: the working directory and what the operator allows besides. */
+export async function rootsOf({ cwd, settings, log }: Ground): Promise<string[]> {
+  const found = await Promise.all(
+    [cwd, ...settings.allow_read].map((dir) =>
+      realpath(dir).catch(() => {
+        log.warn(`modules may read ${dir}, but it is not there`)
+        return undefined
+      }),
+    ),
+  )
+  return [...new Set(found.filter((dir) => dir !== undefined))]
+}
+
+/** `$RECORDS`: what the daemon writes that modules may read; no keys, no tokens. */
+export function recordPaths(paths: DataPaths): RecordPaths {
+  const { missions, journal, segments, telemetry, generations, artifacts, quarantine } = paths
+  const runtime_metrics = paths.runtimeMetrics
+  return { missions, journal, segments, telemetry, runtime_metrics, generations, artifacts, quarantine }
+}
+
+/** The two files of samples; closed with the daemon. */
+export function openTelemetry({ clock, paths, stops }: Ground): TelemetryRecorder {
+  const telemetry = new LossyLog({ disk: nodeDisk, path: paths.telemetry })
+  const runtimeMetrics = new LossyLog({ disk: nodeDisk, path: paths.runtimeMetrics })
+  stops.push('telemetry', async () => {
+    await telemetry.close()
+    await runtimeMetrics.close()
+  })
+  return new TelemetryRecorder({
+    clock,
+    telemetry: { append: (line) => telemetry.write({ ...line }) },
+    runtimeMetrics: { append: (line) => runtimeMetrics.write({ ...line }) },
+    sample: processSampler(),
+  })
+}
