@@ -38,6 +38,11 @@ async function open(dataDir: string, numbers: unknown[] = []): Promise<Journal> 
   return journal
 }
 
+/** Nothing of tap's: its hooks would write files of their own. */
+function bare(dir: string): NodeJS.ProcessEnv {
+  return { PATH: process.env['PATH'], DIR: dir, STORAGE }
+}
+
 /** Runs this module text; its folder is `dir`, `storage` names ours. */
 function child(
   t: { teardown(undo: () => unknown): void },
@@ -45,7 +50,7 @@ function child(
   text: string,
 ): { process: ChildProcess; lines: AsyncIterator<string> } {
   const process_ = spawn(process.execPath, ['--input-type=module', '-e', text], {
-    env: { ...process.env, DIR: dir, STORAGE },
+    env: bare(dir),
     stdio: ['ignore', 'pipe', 'inherit'],
   })
   t.teardown(() => process_.kill('SIGKILL'))
@@ -119,7 +124,7 @@ t.test('the lock', async (t) => {
     await prepareDataFolder(nodeDisk, dir)
     const text = HOLD.replace(/setInterval.*/, "process.emitWarning('mine'); await new Promise(setImmediate)")
     const { stdout, stderr } = spawnSync(process.execPath, ['--input-type=module', '-e', text], {
-      env: { ...process.env, DIR: dir, STORAGE },
+      env: bare(dir),
       encoding: 'utf8',
     })
     t.match([stdout, stderr], ['held\n', /mine/])
@@ -146,7 +151,7 @@ t.test('everything is private, whatever the umask', async (t) => {
       await journal.close()
     `
     const { status, stderr } = spawnSync(process.execPath, ['--input-type=module', '-e', text], {
-      env: { ...process.env, DIR: dir, STORAGE },
+      env: bare(dir),
       encoding: 'utf8',
     })
     t.strictSame([status, stderr], [0, ''])
@@ -211,7 +216,7 @@ t.test('a data folder', async (t) => {
       await prepareDataFolder(nodeDisk, process.env.DIR).catch((error) => console.log(error.exit, error.code, error.remedy))
     `
       const { stdout } = spawnSync(process.execPath, ['--input-type=module', '-e', text], {
-        env: { ...process.env, DIR: dir, STORAGE, NODE_V8_COVERAGE: '' },
+        env: bare(dir),
         encoding: 'utf8',
       })
       t.match(stdout, /^77 DATA_FOLDER_UNUSABLE run `chown/)
@@ -303,9 +308,9 @@ t.test('the journal on a real disk', async (t) => {
     // 2 blocks of 1,024 bytes.
     const { stdout, stderr } = spawnSync(
       'bash',
-      ['-c', 'ulimit -f 2; exec "$0" --input-type=module -e "$1"', process.execPath, text],
+      ['--norc', '-c', 'ulimit -f 2; exec "$0" --input-type=module -e "$1"', process.execPath, text],
       {
-        env: { ...process.env, DIR: dir, STORAGE, NODE_V8_COVERAGE: '' },
+        env: bare(dir),
         encoding: 'utf8',
       },
     )
