@@ -75,7 +75,7 @@ export class Memory {
       onBatch: parts.batched,
     })
     const memory = new Memory(parts, journal, missions, artifacts, recovery)
-    if (missions.lastSeq > journal.head.seq || missions.isBehind) await missions.rewrite(parts.missionLines())
+    await memory.#mendMissions()
     return memory
   }
 
@@ -145,6 +145,14 @@ export class Memory {
     if (this.#factsSinceSnapshot >= this.#parts.snapshotEvery) void this.snapshot()
   }
 
+  /** The file was removed, lost its end, or knows of facts that a cut took away: it is made anew. */
+  async #mendMissions(): Promise<void> {
+    const { lastSeq, isBehind } = this.#missions
+    const lines = [...this.#parts.missionLines()]
+    const newest = lines.at(-1)?.seq ?? 0
+    if (isBehind || lastSeq < newest || lastSeq > this.head) await this.#missions.rewrite(lines)
+  }
+
   async #writeSnapshot(): Promise<void> {
     const { disk, clock, paths, projections, warn } = this.#parts
     this.#factsSinceSnapshot = 0
@@ -153,10 +161,8 @@ export class Memory {
         Object.entries(projections).map(([name, room]) => [name, room.save()]),
       )
       // The sections are turned into text before the first await: position and content are of one moment.
-      const saved = saveSnapshot(disk, clock, paths.root, { position: this.#journal.position, sections })
-      const synced = this.#missions.sync()
-      await saved
-      if (!(await synced)) await this.#missions.rewrite(this.#parts.missionLines())
+      await saveSnapshot(disk, clock, paths.root, { position: this.#journal.position, sections })
+      if (!(await this.#missions.sync())) await this.#missions.rewrite(this.#parts.missionLines())
       await this.#writeRunes()
     } catch (error) {
       warn(`no snapshot was written, the next start replays more: ${String(error)}`)

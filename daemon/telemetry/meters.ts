@@ -4,6 +4,7 @@ import type { ModuleStatus } from '../contracts/status.ts'
 import type { MetricsParams } from '../contracts/wire.ts'
 import { CustomMeters } from './custom-meters.ts'
 import { FACT_METERS } from './fact-meters.ts'
+import { LOOP_LOOK_MS } from './recorder.ts'
 
 /** What gauges show, read at the moment of a scrape. Each must be quick and must not throw. */
 export interface MeterSources {
@@ -37,7 +38,7 @@ export class Meters {
   readonly #histograms: ReturnType<typeof makeHistograms>
 
   constructor(sources: MeterSources) {
-    collectDefaultMetrics({ register: this.#registry })
+    collectDefaultMetrics({ register: this.#registry, eventLoopMonitoringPrecision: LOOP_LOOK_MS })
     for (const name of OFFENDERS) this.#registry.removeSingleMetric(name)
     this.#counters = makeCounters(this.#registry)
     this.#histograms = makeHistograms(this.#registry)

@@ -77,9 +77,12 @@ export class TelemetryRecorder {
   }
 }
 
+/** A look costs a wake-up: five a second see every pause that matters and leave an idle daemon idle. */
+export const LOOP_LOOK_MS = 200
+
 /** Measures this process; each call answers for the time since the one before. */
 export function processSampler(): () => Sample {
-  const delay = monitorEventLoopDelay({ resolution: 20 })
+  const delay = monitorEventLoopDelay({ resolution: LOOP_LOOK_MS })
   delay.enable()
   let cpu = process.cpuUsage()
   let loop = performance.eventLoopUtilization()

@@ -1,0 +1,105 @@
+import '../support/clean-children.ts'
+import { appendFileSync, readFileSync, rmSync, statSync, truncateSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import t from 'tap'
+import { RunningDaemon, writeModule } from '../support/daemon.ts'
+import { shortDir } from '../support/short-dir.ts'
+
+const MANIFEST = {
+  categories: ['forge'],
+  actions: {
+    plan: { description: 'plans', idempotent: true },
+    work: { description: 'works', idempotent: true, concurrency: 8 },
+  },
+  self_test: [{ action: 'work', input: {}, expect: { done: true } }],
+}
+const CODE = `export default { actions: {
+  plan: () => ({ plan: [{ id: 'one', uses: 'demo/hand/work' }] }), work: () => ({ done: true }) } }`
+
+async function withMissions(t: { teardown(undo: () => unknown): void }, count: number) {
+  const dir = shortDir(t)
+  writeModule(dir, 'demo/hand', CODE, MANIFEST)
+  const daemon = await RunningDaemon.start(dir)
+  t.teardown(() => daemon.kill())
+  await daemon.until('/v1/status/demo/hand', ({ body }) => body.state === 'started')
+  const ids: string[] = []
+  for (let n = 0; n < count; n += 1) {
+    const { body } = await daemon.ask('POST', '/v1/missions/create', {
+      goal: `do thing ${n}`,
+      category: 'forge',
+    })
+    await daemon.ask('POST', '/v1/missions/run', { mission_id: body.mission_id, operator_key: daemon.key })
+    ids.push(body.mission_id)
+  }
+  return { dir, daemon, ids, data: (name: string) => join(dir, 'data', name) }
+}
+
+const known = async (daemon: RunningDaemon): Promise<[string, string][]> =>
+  (await daemon.ask('GET', '/v1/missions/list')).body.missions
+    .map(({ mission_id: id, status }: { mission_id: string; status: string }) => [id, status])
+    .reverse()
+
+t.test('derived files are made again from the journal, whatever became of them', async (t) => {
+  const { dir, daemon, ids, data } = await withMissions(t, 3)
+  t.equal(await daemon.kill('SIGTERM'), 0)
+  const before = lastLines(data('missions.jsonl'))
+  rmSync(data('missions.jsonl'))
+  writeFileSync(data('runes.json'), '{')
+  const again = await RunningDaemon.start(dir)
+  t.teardown(() => again.kill())
+  t.strictSame(
+    await known(again),
+    ids.map((id) => [id, 'completed']),
+  )
+  await again.kill('SIGTERM')
+  t.strictSame(lastLines(data('missions.jsonl')), before, 'the same missions, in the same state')
+  t.strictSame(Object.keys(before).sort(), [...ids].sort())
+})
+
+t.test('a snapshot that is garbage is left out, and everything is read from the journal', async (t) => {
+  const { dir, daemon, ids, data } = await withMissions(t, 2)
+  await daemon.kill('SIGTERM')
+  t.ok(statSync(data('system_state.json')).size > 0, 'a clean stop leaves a snapshot')
+  appendFileSync(data('system_state.json'), 'x')
+  const again = await RunningDaemon.start(dir)
+  t.teardown(() => again.kill())
+  t.strictSame(
+    await known(again),
+    ids.map((id) => [id, 'completed']),
+  )
+  t.match(again.output.join(''), /snapshot is left out/)
+})
+
+t.test(
+  'a torn end goes to quarantine and the daemon starts; damage before it ends the start with 74',
+  async (t) => {
+    const { dir, daemon, ids, data } = await withMissions(t, 2)
+    await daemon.kill()
+    const next = readFileSync(data('audit.jsonl'), 'utf8').split('\n').length
+    appendFileSync(data('audit.jsonl'), `{"v":1,"seq":${next},"b":${next},"ts":"2026`)
+    const again = await RunningDaemon.start(dir)
+    t.teardown(() => again.kill())
+    t.strictSame(
+      (await known(again)).map(([id]) => id),
+      ids,
+    )
+    t.match(again.output.join(''), /torn end/)
+    await again.kill()
+
+    const bytes = readFileSync(data('audit.jsonl'))
+    bytes[300] = (bytes[300] ?? 0) ^ 1
+    writeFileSync(data('audit.jsonl'), bytes)
+    rmSync(data('system_state.json'), { force: true })
+    const refused = await RunningDaemon.start(dir).catch((error: Error) => error.message)
+    t.match(refused, /ended with 74.*journal is damaged.*audit\.jsonl line \d+/s)
+    t.strictSame(readFileSync(data('audit.jsonl')), bytes, 'the file is untouched')
+    truncateSync(data('audit.jsonl'), 0)
+  },
+)
+
+function lastLines(file: string): Record<string, string> {
+  const lines = readFileSync(file, 'utf8').trim().split('\n')
+  return Object.fromEntries(
+    lines.map((line) => JSON.parse(line)).map(({ mission_id: id, status }) => [id, status]),
+  )
+}
