@@ -30,7 +30,7 @@ export interface KillReport {
 const VERIFIER = fileURLToPath(new URL('./verify.py', import.meta.url))
 const WRITERS = 4
 /** From just after the socket answers to well into the work. */
-const KILL_AFTER_MS_MAX = 600
+const KILL_AFTER_MS_MAX = 900
 
 export async function killLoop(
   cycles: number,
