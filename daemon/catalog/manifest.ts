@@ -5,11 +5,11 @@ import type { Issue } from '../contracts/failure.ts'
 import type { ModuleId } from '../contracts/ids.ts'
 import { type Manifest, ManifestSchema } from '../contracts/manifest.ts'
 import { checker } from '../kit/schema.ts'
+import { readStrictJson } from '../kit/strict-json.ts'
 import { codeOf } from '../storage/disk.ts'
 import { judgeManifest } from './manifest-rules.ts'
 import type { CatalogEntry } from './port.ts'
 import { readSafeFile, refuseOwner, type SafeFile, UnsafeFile } from './safe-file.ts'
-import { readStrictJson } from './strict-json.ts'
 
 /** What a manifest is called. */
 export const MANIFEST_NAME = 'module.json'

@@ -1,3 +1,5 @@
+import type { Actor } from './fact.ts'
+
 /** What may be permitted: one name for each thing the gate lets through. */
 export const PERMISSIONS = [
   'status.read',
@@ -52,16 +54,7 @@ export type Role = keyof typeof ROLES
 
 /** Who is asking, and how it was proven. */
 export interface Principal {
-  readonly kind:
-    | 'key'
-    | 'token'
-    | 'local'
-    | 'anonymous'
-    | 'module'
-    | 'daemon'
-    | 'healer'
-    | 'chaos'
-    | 'scheduler'
+  readonly kind: Actor['kind']
   readonly name: string
   readonly roles: readonly Role[]
   /** Held beside those of the roles: what a module's manifest or an embedder grants. */

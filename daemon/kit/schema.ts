@@ -104,7 +104,7 @@ function toIssue(error: ErrorObject): Issue {
   }
 }
 
-/** RFC 6901. */
-function escapePointer(field: string): string {
+/** A name as a part of a JSON pointer (RFC 6901). */
+export function escapePointer(field: string): string {
   return field.replaceAll('~', '~0').replaceAll('/', '~1')
 }

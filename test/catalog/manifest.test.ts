@@ -7,7 +7,7 @@ import { readManifest } from '../../daemon/catalog/manifest.ts'
 import { type Requirement, startOrder } from '../../daemon/catalog/requires.ts'
 import { trustedOwners } from '../../daemon/catalog/safe-file.ts'
 import { scanModules } from '../../daemon/catalog/scan.ts'
-import { readStrictJson } from '../../daemon/catalog/strict-json.ts'
+import { readStrictJson } from '../../daemon/kit/strict-json.ts'
 import { makeFifo } from '../support/fifo.ts'
 import { manifestOf, writeModule } from '../support/module-folder.ts'
 import { shortDir } from '../support/short-dir.ts'
@@ -56,10 +56,10 @@ t.test('what JSON.parse lets through, or is vague about, is named with its place
     [
       ' is empty; it must hold one JSON object',
       '/a/b stands there twice; keep one of them (line 1, column 16)',
-      '/a/1/__proto__ is a key that no file may have (line 1, column 12)',
+      '/a/1/__proto__ is a key that reaches behind an object; rename it (line 1, column 12)',
       ' has a comment; JSON has none, put it into `description` or a README (line 2, column 3)',
       ' begins with a byte order mark; save it as UTF-8 without one',
-      '/a is a number beyond all bounds (line 1, column 7)',
+      '/a is a number that cannot be kept exactly: "1e999" (line 1, column 7)',
       '/a has a number that JSON does not know (line 1, column 7)',
       ' has a single quote; JSON wants double quotes (line 1, column 2)',
       '/a has a comma before } (line 1, column 9)',

@@ -3,6 +3,7 @@ import { NexusError } from '../../contracts/failure.ts'
 import type { Chance } from '../../kit/chance.ts'
 import type { Clock } from '../../kit/clock.ts'
 import { checker, sentenceOf } from '../../kit/schema.ts'
+import { readStrictJson } from '../../kit/strict-json.ts'
 import type { Log } from '../../telemetry/log.ts'
 import { Callers, type Door, routeOf } from './callers.ts'
 import { guard } from './guard.ts'
@@ -16,12 +17,13 @@ import { probeRoutes } from './routes/probes.ts'
 import { streamRoutes } from './routes/streams.ts'
 import { systemRoutes } from './routes/system.ts'
 import { Streams } from './streams.ts'
-import { decodeUtf8, findBentJson } from './strict-json.ts'
 
 /** A goal, a plan of a hundred steps and 32 KiB of input fit many times over. */
 const BODY_BYTES_MAX = 262_144
 /** The longest name of a file. */
 const PARAMETER_CHARS_MAX = 255
+/** Deeper and wider than any plan or input needs, and below what validators can take. */
+const BODY_LIMITS = { depthMax: 32, keysMax: 10_000 }
 const LOOPBACK_NAMES = ['127.0.0.1', 'localhost', '[::1]']
 
 export interface AppOptions {
@@ -174,13 +176,11 @@ function hostNames(host: string | undefined): readonly string[] {
 }
 
 function acceptStrictJson(app: FastifyInstance): void {
-  const parse = app.getDefaultJsonParser('error', 'error')
   app.removeContentTypeParser('text/plain')
-  app.addContentTypeParser<Buffer>('application/json', { parseAs: 'buffer' }, (request, bytes, done) => {
-    const decoded = decodeUtf8(bytes)
-    const fault = 'fault' in decoded ? decoded.fault : findBentJson(decoded.text)
-    if (fault !== undefined || 'fault' in decoded)
-      return done(new NexusError('BAD_REQUEST', { detail: fault ?? '' }))
-    return parse(request, decoded.text, done)
+  app.addContentTypeParser<Buffer>('application/json', { parseAs: 'buffer' }, (_, bytes, done) => {
+    const read = readStrictJson(bytes, BODY_LIMITS)
+    if (read.ok) return done(null, read.value)
+    const detail = `the body ${sentenceOf([read.issue])}`
+    return done(new NexusError('BAD_REQUEST', { detail }, { issues: [read.issue] }))
   })
 }

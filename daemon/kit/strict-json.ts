@@ -1,19 +1,26 @@
 import type { Issue } from '../contracts/failure.ts'
+import { escapePointer } from './schema.ts'
 
 export type StrictJson =
   | { readonly ok: true; readonly value: unknown }
   | { readonly ok: false; readonly issue: Issue }
 
+export interface JsonLimits {
+  readonly depthMax: number
+  readonly keysMax: number
+}
+
 /** Deeper than anything a person writes, and far from where a recursive reader runs out of stack. */
-const DEPTH_MAX = 64
+const GENEROUS: JsonLimits = { depthMax: 64, keysMax: 100_000 }
 
 /**
- * Reads JSON as strictly as a file deserves on which code is started.
+ * Reads JSON as strictly as something deserves that code is started by.
  *
- * `JSON.parse` takes the last of two equal keys, lets `__proto__` through and turns 1e999 into Infinity; here each is a
- * fault with its pointer, and so are comments, a byte order mark and bytes that are not UTF-8.
+ * `JSON.parse` takes the last of two equal keys, lets `__proto__` through, and bends numbers that it cannot hold (1e999,
+ * integers above 2⁵³); here each is a fault with its pointer, and so are comments, a byte order mark and bytes that are
+ * not UTF-8.
  */
-export function readStrictJson(bytes: Uint8Array): StrictJson {
+export function readStrictJson(bytes: Uint8Array, limits: JsonLimits = GENEROUS): StrictJson {
   let text: string
   try {
     text = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes)
@@ -23,7 +30,7 @@ export function readStrictJson(bytes: Uint8Array): StrictJson {
   if (text.startsWith('\ufeff'))
     return faulty('', 'begins with a byte order mark; save it as UTF-8 without one')
   if (text.trim() === '') return faulty('', 'is empty; it must hold one JSON object')
-  const issue = new Reader(text).fault()
+  const issue = new Reader(text, limits).fault()
   return issue === undefined ? { ok: true, value: JSON.parse(text) } : { ok: false, issue }
 }
 
@@ -39,13 +46,16 @@ type Expected = 'value' | 'first value' | 'key' | 'first key' | 'colon' | 'comma
 
 class Reader {
   readonly #text: string
+  readonly #limits: JsonLimits
   readonly #token = new RegExp(TOKEN, 'y')
   readonly #frames: Frame[] = []
   #expected: Expected = 'value'
   #at = 0
+  #keys = 0
 
-  constructor(text: string) {
+  constructor(text: string, limits: JsonLimits) {
     this.#text = text
+    this.#limits = limits
   }
 
   /** The first thing that is wrong, if anything is. */
@@ -107,14 +117,19 @@ class Reader {
     const twice = frame?.keys?.has(key) === true
     if (frame !== undefined) frame.at = key
     frame?.keys?.add(key)
+    this.#keys += 1
+    if (this.#keys > this.#limits.keysMax) return `has more than ${this.#limits.keysMax} keys`
     this.#expected = 'colon'
-    if (key === '__proto__') return 'is a key that no file may have'
+    const reachesPrototype = key === 'prototype' && this.#frames.at(-2)?.at === 'constructor'
+    if (key === '__proto__' || reachesPrototype) return 'is a key that reaches behind an object; rename it'
     return twice ? 'stands there twice; keep one of them' : undefined
   }
 
   #value(token: string): string | undefined {
     if (token === '{' || token === '[') {
-      if (this.#frames.length === DEPTH_MAX) return `is nested more than ${DEPTH_MAX} levels deep`
+      if (this.#frames.length === this.#limits.depthMax) {
+        return `is nested more than ${this.#limits.depthMax} levels deep`
+      }
       this.#frames.push(
         token === '{'
           ? { close: '}', keys: new Set(), at: undefined }
@@ -125,7 +140,8 @@ class Reader {
     }
     if (token === ']') return 'has a comma before ]'
     if (',:}'.includes(token)) return `needs a value here, not ${quote(token)}`
-    if (/^[-\d]/.test(token) && !Number.isFinite(Number(token))) return 'is a number beyond all bounds'
+    if (/^[-\d]/.test(token) && !survives(token))
+      return `is a number that cannot be kept exactly: ${quote(token)}`
     return this.#valueDone()
   }
 
@@ -152,7 +168,7 @@ class Reader {
   #pointer(): string {
     return this.#frames
       .filter(({ at }) => at !== undefined)
-      .map(({ at }) => `/${String(at).replaceAll('~', '~0').replaceAll('/', '~1')}`)
+      .map(({ at }) => `/${escapePointer(String(at))}`)
       .join('')
   }
 }
@@ -160,6 +176,11 @@ class Reader {
 const TOKEN =
   /[{}[\],:]|"(?:[ !#-[\]-\uffff]|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*"|-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?(?![\w.+-])|(?:true|false|null)(?!\w)/
 const CLOSABLE: ReadonlySet<Expected> = new Set(['comma', 'first key', 'first value'])
+
+function survives(literal: string): boolean {
+  const value = Number(literal)
+  return Number.isFinite(value) && (/[.eE]/.test(literal) || BigInt(literal) === BigInt(value))
+}
 
 function quote(token: string): string {
   return JSON.stringify(token.length > 20 ? `${token.slice(0, 20)}…` : token)
