@@ -158,9 +158,8 @@ function report({ summary, findings, host, records, missions, daemon, unknown }:
 function trendSays(trend: Trend | null, unit: (value: number) => string): string {
   if (trend === null) return 'too few samples for a trend'
   const over = `over the last ${hours(trend.over_minutes)}`
-  return trend.direction === 'steady'
-    ? `steady ${over}`
-    : `${trend.direction} by ${unit(Math.abs(trend.per_hour))} an hour ${over}`
+  const change = unit(Math.abs(trend.per_hour) * (trend.over_minutes / 60))
+  return trend.direction === 'steady' ? `steady ${over}` : `${trend.direction}: ${change} ${over}`
 }
 
 function share(value: number): string {
