@@ -24,10 +24,16 @@ const never = new AbortController().signal
 /** Somebody who takes POSTs: answers what `status` says, 0 with silence. */
 async function receiver(t: Test, status: () => number): Promise<{ url: string; bodies: string[] }> {
   const bodies: string[] = []
-  const server = createServer(async (request, response) => {
-    bodies.push(Buffer.concat(await request.toArray()).toString())
-    const code = status()
-    if (code > 0) response.writeHead(code, { location: '/elsewhere' }).end('ok')
+  const server = createServer((request, response) => {
+    let body = ''
+    request.on('data', (chunk) => {
+      body += chunk
+    })
+    request.on('end', () => {
+      bodies.push(body)
+      const code = status()
+      if (code > 0) response.writeHead(code, { location: '/elsewhere' }).end('ok')
+    })
   })
   server.listen(0, '127.0.0.1')
   await once(server, 'listening')
@@ -128,6 +134,25 @@ t.test('heartbeat: beats stand on a grid, whatever the interval is changed to', 
   const heir = new Pulse(clock, { intervalMs: 1_000, beat: () => at.push(clock.elapsed()) }, 300)
   await clock.pass(800)
   t.strictSame([at.slice(6), heir.dueInMs], [[clock.elapsed() - 100], 900], 'an heir goes on with the grid')
+})
+
+t.test('heartbeat: timers that ring late neither shift the grid nor make beats catch up', async (t) => {
+  const clock = new TestClock()
+  let lateMs = 7
+  const late = {
+    now: () => clock.now(),
+    elapsed: () => clock.elapsed(),
+    after: (waitMs: number, ring: () => void) => clock.after(waitMs + lateMs, ring),
+  }
+  const at: number[] = []
+  const pulse = new Pulse(late, { intervalMs: 1_000, beat: () => at.push(clock.elapsed()) }, undefined)
+  await clock.pass(3_500)
+  t.strictSame(at, [7, 1_007, 2_007, 3_007])
+  lateMs = 10_000 // the machine sleeps
+  pulse.changeInterval(999)
+  lateMs = 0
+  await clock.pass(11_500)
+  t.strictSame(at.slice(4), [13_999, 14_998], 'what was slept through is not made up for')
 })
 
 t.test('heartbeat: changes at any moment neither leave a gap nor beat twice', async (t) => {
@@ -344,8 +369,8 @@ t.test('host-metrics: samples wait for one another, and for nothing after a stop
   answer()
   await clock.pass(1_000)
   t.equal(looks, 2, 'then at the new interval')
+  sampler.stop()
   answer()
   await settle()
-  sampler.stop()
   t.equal(clock.waiting, 0)
 })

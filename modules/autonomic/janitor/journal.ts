@@ -9,7 +9,7 @@ const TRIES_MAX = 4
 const CHUNK_BYTES = 262_144
 
 /** The first thing that is wrong. */
-export interface Bad {
+interface Bad {
   readonly seq: number
   readonly file: string
   /** Counted from 1 within the file. */

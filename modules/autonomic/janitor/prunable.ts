@@ -6,7 +6,7 @@ import { References } from './references.ts'
 import type { Settings } from './settings.ts'
 import { entriesOf, type FoundFile, filesBelow, look, sumBytes, type Unknown } from './sizes.ts'
 
-export interface Prunable {
+interface Prunable {
   readonly kind: 'generation' | 'artifact' | 'quarantine' | 'telemetry'
   readonly path: string
   readonly bytes: number
