@@ -38,7 +38,8 @@ export class HealthWatch {
   }
 
   verdict(moduleId: string): { readonly status: HealthStatus; readonly reason: string | null } | undefined {
-    return this.#standings.get(moduleId)
+    const standing = this.#standings.get(moduleId)
+    return standing === undefined ? undefined : { status: standing.status, reason: standing.reason }
   }
 
   /** To be told whenever a unit changed: asking begins with its first ready instance and ends with its last. */

@@ -1,5 +1,6 @@
 import { NexusError } from '../contracts/failure.ts'
 import type { ConfigChange, ConfigureAnswer, HealthAnswer } from '../contracts/module.ts'
+import type { HeartbeatParams } from '../contracts/wire.ts'
 import { type InitializeAnswer, type InitializeParams, RPC_CODES } from '../contracts/wire.ts'
 import type { Clock } from '../kit/clock.ts'
 import { askModule, awaitCall, failedCall, thrownOf } from './calls.ts'
@@ -23,9 +24,11 @@ export class ProcessInstance implements Instance, Patient {
   readonly #calls = new Map<number, CallOrder>()
   readonly #stats: { -readonly [Key in keyof InstanceStats]: InstanceStats[Key] } = {
     heartbeat: undefined,
+    cpuPercent: 0,
     calls: 0,
     inFlight: 0,
   }
+  #heardMs = 0
   #answer: InitializeAnswer = { actions: [], has: { health: false, configure: false, snapshot: false } }
   /** Why it goes, when the daemon wants it gone; the first reason counts. */
   #because: Departure | undefined
@@ -47,7 +50,7 @@ export class ProcessInstance implements Instance, Patient {
       calls: this.#calls,
       log: (line) => host.log(line),
       beat: (heartbeat) => {
-        this.#stats.heartbeat = heartbeat
+        this.#weigh(heartbeat)
         watch.heard(this)
       },
       lastWords: (stack) => {
@@ -63,6 +66,16 @@ export class ProcessInstance implements Instance, Patient {
       },
       order.limits.log_lines_per_s,
     )
+  }
+
+  #weigh(heartbeat: HeartbeatParams): void {
+    const nowMs = this.#clock.elapsed()
+    const former = this.#stats.heartbeat
+    if (former !== undefined && nowMs > this.#heardMs) {
+      this.#stats.cpuPercent = ((heartbeat.cpu_ms - former.cpu_ms) / (nowMs - this.#heardMs)) * 100
+    }
+    this.#stats.heartbeat = heartbeat
+    this.#heardMs = nowMs
   }
 
   /**

@@ -118,6 +118,8 @@ export interface CallOrder {
 export interface InstanceStats {
   /** The last heartbeat, if one came yet. */
   readonly heartbeat: HeartbeatParams | undefined
+  /** Of one processor, between the last two heartbeats; 0 until there are two. */
+  readonly cpuPercent: number
   readonly calls: number
   readonly inFlight: number
 }

@@ -57,7 +57,7 @@ export function moduleStatus(
       desired: unit.wanted === 'running' ? unit.replicasWanted : 0,
       ready: serving?.ready.length ?? 0,
     },
-    instances: replicas.flatMap((replica) => instanceStatus(replica, nowMs)),
+    instances: replicas.flatMap((replica) => instanceStatus(replica)),
     restarts: unit.restarts,
     last_reload: unit.lastReload ?? null,
     config: configFor(unit),
@@ -123,11 +123,10 @@ function configFor(unit: Unit): Readonly<Record<string, unknown>> {
   }
 }
 
-function instanceStatus(replica: Replica, nowMs: number): InstanceStatus[] {
+function instanceStatus(replica: Replica): InstanceStatus[] {
   const { instance } = replica
   if (instance === undefined) return []
-  const { heartbeat, calls, inFlight } = instance.stats
-  const upMs = Math.max(1, nowMs - replica.sinceMs)
+  const { heartbeat, cpuPercent, calls, inFlight } = instance.stats
   return [
     {
       instance: replica.id,
@@ -136,9 +135,8 @@ function instanceStatus(replica: Replica, nowMs: number): InstanceStatus[] {
       generation: instance.generation,
       since: new Date(replica.sinceMs).toISOString(),
       memory_bytes: heartbeat?.rss_bytes ?? 0,
-      // Event loop utilisation of the last heartbeat: what a module of one thread uses of its core.
-      cpu_percent: Math.round((heartbeat?.elu ?? 0) * 1_000) / 10,
-      loop_lag_ms: upMs > 0 ? (heartbeat?.loop_lag_ms ?? 0) : 0,
+      cpu_percent: Math.round(cpuPercent * 10) / 10,
+      loop_lag_ms: Math.round((heartbeat?.loop_lag_ms ?? 0) * 10) / 10,
       calls,
       in_flight: inFlight,
     },

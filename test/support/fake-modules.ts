@@ -26,7 +26,7 @@ export class FakeInstance implements Instance {
   readonly pid = 1
   readonly actions = ['work']
   readonly has: Instance['has']
-  readonly stats = { heartbeat: undefined, calls: 0, inFlight: 0 }
+  readonly stats = { heartbeat: undefined, cpuPercent: 0, calls: 0, inFlight: 0 }
   readonly gone: Promise<Departure>
   readonly order: SpawnOrder
   halted = false
