@@ -106,7 +106,12 @@ function expand(path: string, profile: WallProfile): string[] {
   const named: Record<string, readonly string[]> = {
     $DATA: [profile.dataDir],
     $ROOTS: profile.roots,
-    $RECORDS: Object.values(profile.records),
+  }
+  // With whatever their names begin, too: segments beside the journal, rotated files. No key's name begins so.
+  if (path === '$RECORDS') {
+    return Object.values(profile.records)
+      .filter((one) => one.startsWith('/'))
+      .map((one) => `${one}*`)
   }
   const paths = named[path] ?? (path.startsWith('$DATA/') ? [profile.dataDir + path.slice(5)] : [path])
   return (

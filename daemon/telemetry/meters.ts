@@ -4,7 +4,7 @@ import type { ModuleStatus } from '../contracts/status.ts'
 import type { MetricsParams } from '../contracts/wire.ts'
 import { CustomMeters } from './custom-meters.ts'
 import { FACT_METERS } from './fact-meters.ts'
-import { LOOP_LOOK_MS } from './recorder.ts'
+import { watchLoopLag } from './loop-lag.ts'
 
 /** What gauges show, read at the moment of a scrape. Each must be quick and must not throw. */
 export interface MeterSources {
@@ -20,6 +20,11 @@ export interface MeterSources {
   publishedKeyActive(): boolean
 }
 
+/** prom-client would wake the process a hundred times a second to measure what `nexus_event_loop_lag_seconds` tells. */
+const NEVER_MS = 2 ** 30
+const UNMEASURED = ['min', 'max', 'mean', 'stddev', 'p50', 'p90', 'p99'].map(
+  (part) => `nodejs_eventloop_lag_${part}_seconds`,
+)
 /** prom-client's own names that `promtool check metrics` refuses: gauges that end in `_total`. */
 const OFFENDERS = [
   'nodejs_active_handles_total',
@@ -38,8 +43,8 @@ export class Meters {
   readonly #histograms: ReturnType<typeof makeHistograms>
 
   constructor(sources: MeterSources) {
-    collectDefaultMetrics({ register: this.#registry, eventLoopMonitoringPrecision: LOOP_LOOK_MS })
-    for (const name of OFFENDERS) this.#registry.removeSingleMetric(name)
+    collectDefaultMetrics({ register: this.#registry, eventLoopMonitoringPrecision: NEVER_MS })
+    for (const name of [...OFFENDERS, ...UNMEASURED]) this.#registry.removeSingleMetric(name)
     this.#counters = makeCounters(this.#registry)
     this.#histograms = makeHistograms(this.#registry)
     addGauges(this.#registry, sources)
@@ -183,6 +188,10 @@ function addGauges(registry: Registry, sources: MeterSources): void {
 
   gauge('build_info', 'Always 1.', ['version', 'node'], (it) =>
     it.set({ version: sources.version, node: process.versions.node }, 1),
+  )
+  const lag = watchLoopLag()
+  gauge('event_loop_lag_seconds', "P99 of the daemon's own event loop lag since the last scrape.", [], (it) =>
+    it.set(lag.readMs() / 1_000),
   )
   gauge('module_state', 'The state a module is in: 1.', ['module', 'state'], (it) => {
     for (const { module_id, state } of sources.modules()) it.set({ module: module_id, state }, 1)

@@ -1,6 +1,7 @@
-import { monitorEventLoopDelay, performance } from 'node:perf_hooks'
+import { performance } from 'node:perf_hooks'
 import type { Fact } from '../contracts/fact.ts'
 import type { Clock, Timer } from '../kit/clock.ts'
+import { watchLoopLag } from './loop-lag.ts'
 
 /** Where lines go that need no sync: bounded and rotated by whoever implements it. */
 interface LineLog {
@@ -77,26 +78,20 @@ export class TelemetryRecorder {
   }
 }
 
-/** A look costs a wake-up: five a second see every pause that matters and leave an idle daemon idle. */
-export const LOOP_LOOK_MS = 200
-
 /** Measures this process; each call answers for the time since the one before. */
 export function processSampler(): () => Sample {
-  const delay = monitorEventLoopDelay({ resolution: LOOP_LOOK_MS })
-  delay.enable()
+  const lag = watchLoopLag()
   let cpu = process.cpuUsage()
   let loop = performance.eventLoopUtilization()
   return () => {
     const used = process.cpuUsage(cpu)
     const turned = performance.eventLoopUtilization(loop)
-    const lagNs = delay.count === 0 ? 0 : delay.percentile(99)
     cpu = process.cpuUsage()
     loop = performance.eventLoopUtilization()
-    delay.reset()
     return {
       cpu_ms: Math.round((used.user + used.system) / 1_000),
       rss_bytes: process.memoryUsage.rss(),
-      loop_lag_ms: Math.round(lagNs / 1e4) / 100,
+      loop_lag_ms: lag.readMs(),
       elu: Math.round(turned.utilization * 1_000) / 1_000,
     }
   }

@@ -152,7 +152,7 @@ t.test('paths, children and names of the environment are opened one by one', asy
 t.test('the records are named one by one, and only read', async (t) => {
   const permissions = { ...DEFAULT_PROFILE.permissions, fs_read: ['$RECORDS'] }
   const { args } = planLaunch(machine, { ...DEFAULT_PROFILE, permissions, records })
-  t.ok(args.includes('--allow-fs-read=/data/audit.jsonl'))
+  t.ok(args.includes('--allow-fs-read=/data/audit.jsonl*'))
   t.strictSame(
     args.filter((arg) => arg.includes('-fs-write') || arg === '--allow-fs-read=/*'),
     [],

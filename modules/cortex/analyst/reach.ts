@@ -22,8 +22,8 @@ export async function reach(path: string, roots: readonly string[]): Promise<str
       const code = (cause as NodeJS.ErrnoException).code
       const inside = real.concat(roots).some((root) => lies(candidate, root))
       if (code === 'ENOENT' || code === 'ENOTDIR') missing ||= inside
-      else if (code !== 'ERR_ACCESS_DENIED' || inside)
-        throw new Error(`${path} cannot be read: ${code}`, { cause })
+      else if (code === 'ERR_ACCESS_DENIED' && inside) throw besideKeys(candidate, cause)
+      else if (code !== 'ERR_ACCESS_DENIED') throw new Error(`${path} cannot be read: ${code}`, { cause })
     }
   }
 
@@ -33,6 +33,15 @@ export async function reach(path: string, roots: readonly string[]): Promise<str
   throw new Error(
     `${path} lies outside of what modules may read: start the daemon with --allow-read ${folder} ` +
       `(now they may read ${allowed})`,
+  )
+}
+
+/** A root that contains the daemon's data folder is open entry by entry, as it stood when this process started. */
+function besideKeys(path: string, cause: unknown): Error {
+  return new Error(
+    `${path} cannot be read: it holds the daemon's data folder, lies in it, or came after this module started; ` +
+      `put it into a folder of its own and start the daemon with --allow-read <that folder>, or reload this module`,
+    { cause },
   )
 }
 
