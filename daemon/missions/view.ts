@@ -88,7 +88,7 @@ function becauseOf(mission: Mission): string {
     case 'running':
       return `attempt ${mission.epoch} is under way`
     case 'completed':
-      return `all ${mission.steps.length} steps are done`
+      return mission.steps.length === 1 ? 'its step is done' : `all ${mission.steps.length} steps are done`
     case 'failed':
       return outcome?.error?.message ?? 'it failed'
     case 'interrupted':
