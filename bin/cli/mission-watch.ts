@@ -40,8 +40,8 @@ export async function waitForEnd(
   }
   const onFact = (fact: Fact): void => {
     if (fact.mid !== missionId) return
-    if (cli.json) cli.print(`${JSON.stringify(fact)}\n`)
-    else cli.print(`${factLine(fact)}\n`)
+    // With --json the outcome is the one document; a stream of facts is what /v1/events is for.
+    if (!cli.json) cli.print(`${factLine(fact)}\n`)
     look()
   }
   try {
