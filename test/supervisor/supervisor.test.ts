@@ -386,6 +386,114 @@ t.test('the stop goes in reverse order of the start', async (t) => {
   t.strictSame(stopped, ['a/web', 'z/base'])
 })
 
+t.test(
+  'the late end of a start that was given up says nothing about the one that took its place',
+  async (t) => {
+    const world = new FakeWorld()
+    let fail: (error: Error) => void = () => {}
+    world.save('a/one', 'g1', { start: () => new Promise((_, reject) => (fail = reject)) })
+    const supervisor = new Supervisor(world.environment(), () => undefined)
+    world.onFact((fact) => supervisor.fold(fact))
+    await supervisor.discover()
+    const started = supervisor.start()
+    await settle()
+    world.save('a/one', 'g2', answers(2), ACTIONS)
+    world.settled('a/one')
+    await world.clock.pass(100)
+    fail(new Error('too late'))
+    await world.clock.pass(100)
+    await started
+    t.strictSame([supervisor.status('a/one').state, supervisor.status('a/one').generation], ['started', 'g2'])
+    t.notOk(world.types().includes('module.start_failed'))
+  },
+)
+
+t.test('a folder that came back unnoticed is seen before its module is stopped', async (t) => {
+  const world = new FakeWorld()
+  world.save('a/one', 'g1', answers(1))
+  const supervisor = await raise(world)
+  world.remove('a/one')
+  world.settled('a/one')
+  await world.clock.pass(5_000)
+  world.save('a/one', 'g1', answers(1))
+  await world.clock.pass(60_000)
+  t.strictSame([supervisor.units.length, world.running.length], [1, 1])
+})
+
+t.test('a setting that brings the new instance down is taken back, for later starts too', async (t) => {
+  const world = new FakeWorld()
+  const config = {
+    schema: { type: 'object', properties: { port: { type: 'integer' } } },
+    defaults: { port: 1 },
+  }
+  const code: FakeCode = {
+    ...answers(1),
+    start: async (order) => {
+      if (order.config['port'] === 9) throw new Error('the port is taken')
+    },
+  }
+  world.save('a/one', 'g1', code, { config })
+  const supervisor = await raise(world)
+  const refused = supervisor.configure({ module_id: 'a/one', key: 'port', value: 9 }, OPERATOR).catch(codeOf)
+  await world.clock.pass(5_000)
+  t.equal(await refused, 'RELOAD_ROLLED_BACK')
+  world.running[0]?.leave(CRASH)
+  await world.clock.pass(1_000)
+  t.strictSame(
+    [world.running.map(({ order }) => order.config), supervisor.status('a/one').state],
+    [[{ port: 1 }], 'started'],
+  )
+})
+
+t.test('an instance that dies while it drains has been let go: that is no crash', async (t) => {
+  const world = new FakeWorld()
+  world.save('a/one', 'g1', { action: never }, ACTIONS)
+  const supervisor = await raise(world)
+  const cut = supervisor.call({ moduleId: 'a/one', action: 'once', input: {} }).catch(codeOf)
+  await settle()
+  world.save('a/one', 'g2', answers(2), ACTIONS)
+  world.settled('a/one')
+  await world.clock.pass(4_000)
+  world.running.find(({ generation }) => generation === 'g1')?.leave(CRASH)
+  await world.clock.pass(100)
+  t.strictSame([await cut, world.types().includes('module.crashed')], ['CALL_CUT', false])
+})
+
+t.test(
+  'a self-test runs three times before the first call, once for each generation, and its failure reverts',
+  async (t) => {
+    const world = new FakeWorld()
+    const asked: string[] = []
+    const counting = (name: string, output: unknown): FakeCode => ({
+      action: async () => {
+        asked.push(name)
+        return output
+      },
+    })
+    const tested = {
+      ...ACTIONS,
+      categories: [],
+      self_test: [{ action: 'work', input: {}, expect: { well: true } }],
+    }
+    world.save('a/one', 'g1', counting('g1', { well: true, more: 1 }), tested)
+    const supervisor = await raise(world)
+    await world.clock.pass(5_000)
+    world.running[0]?.leave(CRASH)
+    await world.clock.pass(100)
+    t.strictSame(asked, ['g1', 'g1', 'g1'], 'a restart of proven code is not tested again')
+    t.match(world.facts.find(({ type }) => type === 'module.self_tested')?.d, {
+      generation: 'g1',
+      runs: { length: 3 },
+    })
+    t.ok(world.types().indexOf('module.self_tested') < world.types().indexOf('module.started'))
+
+    world.save('a/one', 'g2', counting('g2', { well: false }), tested)
+    const refused = supervisor.reloadModule({ module_id: 'a/one' }, OPERATOR).catch((error: unknown) => error)
+    await world.clock.pass(5_000)
+    t.match(await refused, { code: 'RELOAD_ROLLED_BACK', facts: { phase: 'self_test', reason: /well/ } })
+  },
+)
+
 t.test('a name that does not exist is answered with the nearest that does', async (t) => {
   const world = new FakeWorld()
   world.save('vitals/heartbeat', 'g1', answers(1), ACTIONS)
