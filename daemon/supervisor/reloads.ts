@@ -150,8 +150,8 @@ export class Reloads {
       note('module.rolled_back', { ...result, generation: failed, to: old.generation.id }, actor)
     }
     const because = result.reason ?? 'the reload was reverted'
-    if (old.replicas.size > 0) return post('reverted', because, { run: works.run })
+    if (old.replicas.size > 0) post('reverted', because, { run: works.run })
     // It was stopped for the swap, or died during it: what was well comes back at once.
-    post('exited', because, { crash: retries.crash(FORGIVEN_AFTER_MS), run: works.run })
+    else post('exited', because, { crash: retries.crash(FORGIVEN_AFTER_MS), run: works.run })
   }
 }

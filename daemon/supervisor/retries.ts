@@ -59,7 +59,10 @@ export class Retries {
   arm(waitMs: number, ring: () => void): void {
     this.disarm()
     this.count += 1
-    if (waitMs <= 0) return ring()
+    if (waitMs <= 0) {
+      ring()
+      return
+    }
     this.#atMs = this.#clock.now() + waitMs
     this.#timer = this.#clock.after(waitMs, ring)
   }

@@ -66,7 +66,8 @@ export class StartUp {
     if (run !== works.run) return
     const set = works.serving
     if (set !== undefined && set.replicas.size > 0 && !works.isReady) {
-      return post('notready', standing.because, { run })
+      post('notready', standing.because, { run })
+      return
     }
     this.#failure = undefined
     post('up', 'it has started', { run })
@@ -81,7 +82,7 @@ export class StartUp {
     const reason = String(facts['reason'])
     note('module.start_failed', { phase, reason, stack: facts['stack'], generation: works.generation?.id })
     if (this.fallBack(phase, reason)) return
-    if (isFinal(this.#failure)) return post('broken', `${phase}: ${reason}`, { run })
-    post('lost', `${phase}: ${reason}`, { crash: retries.crash(0), run })
+    if (isFinal(this.#failure)) post('broken', `${phase}: ${reason}`, { run })
+    else post('lost', `${phase}: ${reason}`, { crash: retries.crash(0), run })
   }
 }

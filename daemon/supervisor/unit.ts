@@ -233,28 +233,35 @@ export class Unit {
   #act(act: ModuleAct, letter: Letter): void {
     switch (act) {
       case 'bring':
-        return this.#bring(letter)
+        this.#bring(letter)
+        break
       case 'announce':
-        return this.#announce(letter)
+        this.#announce(letter)
+        break
       case 'judge':
-        return this.#judge(letter)
+        this.#judge(letter)
+        break
       case 'swap':
-        return this.#swap(letter)
+        this.#swap(letter)
+        break
       case 'halt':
-        return this.#halt()
+        this.#halt()
+        break
       case 'alarm':
         this.#core.env.log('error', `${this.id} is in a crash loop: ${letter.because}`, { module: this.id })
         if (!this.ready) this.desk.dismiss()
-        return
+        break
       case 'giveUp':
       case 'reject':
         this.#discard()
-        return this.desk.dismiss()
-      case 'wait':
-        return
+        this.desk.dismiss()
+        break
       case 'rest':
         if (!this.callable) this.desk.dismiss()
-        return this.desk.pump()
+        this.desk.pump()
+        break
+      case 'wait':
+        break
     }
   }
 
@@ -262,10 +269,8 @@ export class Unit {
     this.#core.retries.disarm()
     if (event === 'renew' || event === 'fallback') this.#discard()
     const missing = this.#missing()
-    if (missing !== undefined && this.serving === undefined) {
-      return this.#post('blocked', `it requires ${missing}`)
-    }
-    void this.#startUp.begin(this.replicasWanted) // never rejects
+    if (missing !== undefined && this.serving === undefined) this.#post('blocked', `it requires ${missing}`)
+    else void this.#startUp.begin(this.replicasWanted) // never rejects
   }
 
   #announce({ event }: Letter): void {
@@ -284,8 +289,10 @@ export class Unit {
     const { retries, note } = this.#core
     const { manifest } = this
     assert(crash !== undefined && manifest !== undefined, 'a loss comes with its crash')
-    if (letter.exitCode === EXIT_CONFIG)
-      return this.#post('broken', 'it exited with 78: its settings are wrong')
+    if (letter.exitCode === EXIT_CONFIG) {
+      this.#post('broken', 'it exited with 78: its settings are wrong')
+      return
+    }
     const young = this.#settling !== undefined && crash.readyMs < manifest.timeouts.settle_ms
     if (letter.event === 'exited' && young && this.#startUp.fallBack('settle', letter.because)) return
 
@@ -293,15 +300,19 @@ export class Unit {
     const verdict = retries.judge(crash, manifest.restart)
     switch (verdict.restart) {
       case 'never':
-        return this.#post('done', `${letter.because}; its restart policy is ${policy}`)
+        this.#post('done', `${letter.because}; its restart policy is ${policy}`)
+        break
       case 'spent':
         note('module.crashloop', { crashes: verdict.crashes, reason: letter.because })
         this.#tryAgain(verdict.waitMs, 'one try in five minutes')
-        return this.#post('spent', `${verdict.crashes} crashes in ${withinMs} ms: ${letter.because}`)
+        this.#post('spent', `${verdict.crashes} crashes in ${withinMs} ms: ${letter.because}`)
+        break
       case 'now':
-        return this.#tryAgain(verdict.waitMs ?? 0, 'it crashed and is started again')
+        this.#tryAgain(verdict.waitMs ?? 0, 'it crashed and is started again')
+        break
       case 'later':
-        return this.#tryAgain(verdict.waitMs, 'its backoff is over')
+        this.#tryAgain(verdict.waitMs, 'its backoff is over')
+        break
     }
   }
 
