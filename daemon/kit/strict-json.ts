@@ -179,7 +179,9 @@ const CLOSABLE: ReadonlySet<Expected> = new Set(['comma', 'first key', 'first va
 
 function survives(literal: string): boolean {
   const value = Number(literal)
-  return Number.isFinite(value) && (/[.eE]/.test(literal) || BigInt(literal) === BigInt(value))
+  if (!Number.isFinite(value)) return false
+  // What JavaScript wrote itself is read back as what it was, even where the digits are not exact.
+  return /[.eE]/.test(literal) || BigInt(literal) === BigInt(value) || JSON.stringify(value) === literal
 }
 
 function quote(token: string): string {
