@@ -122,8 +122,7 @@ async function judge(
   orphans: readonly number[],
 ): Promise<KillReport> {
   const daemon = await RunningDaemon.start(dir)
-  await daemon.until('/v1/missions/list?status=running&limit=1', ({ body }) => body.count === 0, 60_000)
-  await daemon.until('/v1/missions/list?status=queued&limit=1', ({ body }) => body.count === 0, 60_000)
+  await everythingEnds(daemon)
   const found = new Map<string, string[]>()
   for (let after = ''; ; ) {
     const { body } = await daemon.ask('GET', `/v1/missions/list?limit=500${after && `&after=${after}`}`)
@@ -160,6 +159,17 @@ async function judge(
     interrupted: statuses.filter(({ status }) => status === 'interrupted').length,
     unfinished: statuses.filter(({ status }) => !final.has(status)).map(({ id }) => id),
     verifier: execFileSync('python3', [VERIFIER, join(dir, 'data')], { encoding: 'utf8' }).trim(),
+  }
+}
+
+/** Nothing waits and nothing runs: asked for waiting twice, since what runs may go back to waiting for a retry. */
+async function everythingEnds(daemon: RunningDaemon): Promise<void> {
+  const none = async (status: string): Promise<boolean> =>
+    (await daemon.ask('GET', `/v1/missions/list?status=${status}&limit=1`)).body.count === 0
+  const endMs = performance.now() + 120_000
+  while (!((await none('queued')) && (await none('running')) && (await none('queued')))) {
+    if (performance.now() > endMs) throw new Error('missions are still under way after two minutes')
+    await new Promise((resolve) => setTimeout(resolve, 50))
   }
 }
 

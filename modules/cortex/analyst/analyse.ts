@@ -1,9 +1,10 @@
 import type { ActionContext } from 'aeon-nexus/module'
-import { type Finding, findAll, headline, sentence, suspects } from './findings.ts'
+import type { Analysis } from './analysis.ts'
+import { findAll, headline, sentence, suspects } from './findings.ts'
 import { count, percent, round, span } from './format.ts'
 import { conversionReport, profileReport } from './report.ts'
 import { type Scan, scan } from './scan.ts'
-import { type Splits, splitAll } from './segments.ts'
+import { splitAll } from './segments.ts'
 import type { Settings } from './settings.ts'
 import { wilson } from './statistics.ts'
 import { openTable, type Table, type TableRequest } from './table.ts'
@@ -14,16 +15,6 @@ const REPORT_BYTES_MAX = 600_000
 
 export interface AnalyseRequest extends TableRequest, TargetRequest {
   readonly artifacts?: boolean
-}
-
-/** Everything known about a conversion; the reports are written from it. */
-export interface Analysis {
-  readonly table: Table
-  readonly scan: Scan
-  readonly splits: Splits
-  readonly findings: readonly Finding[]
-  readonly suspects: readonly string[]
-  readonly settings: Settings
 }
 
 /** Profile, conversion and findings of a table; only the profile where there is no target. */

@@ -1,5 +1,5 @@
 import { cell, count, duration, many, percent, span } from './format.ts'
-import type { Group, View } from './missions.ts'
+import type { Group, View } from './missions-summary.ts'
 
 /** `findings.md` of the daemon's own missions. */
 export function missionsReport(view: View): string {

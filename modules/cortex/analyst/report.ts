@@ -1,4 +1,4 @@
-import type { Analysis } from './analyse.ts'
+import type { Analysis } from './analysis.ts'
 import type { ColumnProfile } from './column.ts'
 import { headline, sentence } from './findings.ts'
 import { cell, count, figure, percent, plain, span } from './format.ts'

@@ -1,5 +1,5 @@
 import type { Skipped } from './folders.ts'
-import type { Hit, Searched } from './search.ts'
+import type { Hit, Searched } from './hit.ts'
 import type { Snippet } from './snippet.ts'
 
 export interface Reportable {

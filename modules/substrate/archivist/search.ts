@@ -1,6 +1,7 @@
 import { dirname, relative } from 'node:path'
 import type { ActionContext } from 'aeon-nexus/module'
 import { nothingSkipped, type Skipped } from './folders.ts'
+import type { Hit, Searched } from './hit.ts'
 import type { Kept, Library } from './library.ts'
 import type { Scored } from './postings.ts'
 import { reach } from './reach.ts'
@@ -23,26 +24,6 @@ export interface SearchRequest {
   readonly keep_as?: string
   readonly note?: string
   readonly artifacts?: boolean
-}
-
-/** One document that fits. */
-export interface Hit {
-  readonly source: Shelved['source']
-  /** Id of the mission, name of the entry or document, path of the file. */
-  readonly where: string
-  readonly title: string
-  readonly score: number
-  readonly line: number
-  readonly snippet: string
-  /** Further missions with the same goal. */
-  readonly also?: number
-}
-
-export interface Searched {
-  readonly missions: number
-  readonly kept: number
-  readonly files: number
-  readonly given: number
 }
 
 /** Brings the shelf up to date, searches it, and writes down what it found. */
