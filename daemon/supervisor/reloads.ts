@@ -27,6 +27,8 @@ export interface ReloadsOptions {
 /** The one swap of a module that may be under way, and how the last one ended. */
 export class Reloads {
   readonly #options: ReloadsOptions
+  /** Generations found bad by this run of the daemon: the record of it may still be on its way to the disk. */
+  readonly #condemned = new Map<string, { readonly phase: string; readonly reason: string }>()
   #running: Running | undefined
   #last: ReloadResult | undefined
 
@@ -72,7 +74,8 @@ export class Reloads {
         signal: abort.signal,
         old,
         choose: () => chosen,
-        refused: (next) => memory().refused.find(({ generation }) => generation === next),
+        refused: (next) =>
+          this.#condemned.get(next) ?? memory().refused.find(({ generation }) => generation === next),
         form: (generation) => assembly.form(generation),
         bring: async (set, inherited) => {
           const failure = await assembly.complete(set, wanted(set.generation), inherited)
@@ -132,6 +135,7 @@ export class Reloads {
   #commit(result: ReloadResult, old: ReplicaSet, next: ReplicaSet, { actor }: ReloadOrder): void {
     const { core, committed } = this.#options
     const { works, retries, note, post } = core
+    this.#condemned.delete(next.generation.id)
     works.generation = next.generation
     works.retire(old)
     retries.forgive()
@@ -147,6 +151,8 @@ export class Reloads {
     if (result.rolled_back) {
       this.#last = result
       const failed = condemned ? generation : undefined
+      const { phase = '', reason = '' } = result
+      if (failed !== undefined) this.#condemned.set(failed, { phase, reason })
       note('module.rolled_back', { ...result, generation: failed, to: old.generation.id }, actor)
     }
     const because = result.reason ?? 'the reload was reverted'

@@ -1,5 +1,6 @@
 import t from 'tap'
 import { NexusError } from '../../daemon/contracts/failure.ts'
+import type { SupervisorEnvironment } from '../../daemon/supervisor/port.ts'
 import { Supervisor } from '../../daemon/supervisor/supervisor.ts'
 import { CRASH, type FakeCode, FakeWorld } from '../support/fake-modules.ts'
 import { settle } from '../support/test-clock.ts'
@@ -14,10 +15,16 @@ const OPERATOR = { kind: 'local', name: 'operator' } as const
 const answers = (output: unknown): FakeCode => ({ action: async () => output })
 const never = (): Promise<never> => new Promise(() => {})
 
-async function raise(world: FakeWorld, overrides = {}): Promise<Supervisor> {
-  const supervisor = new Supervisor(world.environment({ overrides }), () => undefined)
+async function raise(
+  world: FakeWorld,
+  overrides = {},
+  later: Partial<SupervisorEnvironment> = {},
+): Promise<Supervisor> {
+  const environment = world.environment({ overrides })
+  const supervisor = new Supervisor(environment, () => undefined)
   world.onFact((fact) => supervisor.fold(fact))
   await supervisor.discover()
+  Object.assign(environment, later)
   const started = supervisor.start()
   await world.clock.pass(0)
   await started
@@ -177,6 +184,18 @@ t.test(
     )
   },
 )
+
+t.test('a bad generation is known as bad before the disk has written it down', async (t) => {
+  const world = new FakeWorld()
+  world.save('a/one', 'g1', answers('old'), ACTIONS)
+  const supervisor = await raise(world, {}, { append: () => never() })
+  world.save('a/one', 'g2', { start: () => Promise.reject(new Error('broken')) }, ACTIONS)
+  world.settled('a/one')
+  await world.clock.pass(100)
+  world.settled('a/one')
+  await world.clock.pass(100)
+  t.strictSame([world.instances.length, supervisor.status('a/one').generation], [2, 'g1'])
+})
 
 t.test('the same content is no reason to reload; a command reloads all the same', async (t) => {
   const world = new FakeWorld()
