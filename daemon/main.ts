@@ -68,8 +68,14 @@ async function serve(given: Arguments): Promise<number> {
   }
   const failure = await daemon.run()
   release()
-  return failure === undefined ? 0 : failure.exit
+  const code = failure === undefined ? 0 : failure.exit
+  // A disk that hangs would keep the process for ever: nothing is left to do in it.
+  systemClock.after(LINGER_MS, () => process.exit(code))
+  return code
 }
+
+/** What is still open when everything has stopped gets this long to close. */
+const LINGER_MS = 5_000
 
 type Arguments = Extract<ReturnType<typeof readArguments>, object>
 

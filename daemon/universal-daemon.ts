@@ -7,7 +7,7 @@ import type { Permission, Principal, Role } from './contracts/roles.ts'
 import type { CriticalModules, DaemonStatus, Liveness, ModuleStatus, Readiness } from './contracts/status.ts'
 import { faceOf } from './face.ts'
 import { systemChance } from './kit/chance.ts'
-import { systemClock } from './kit/clock.ts'
+import { sleep, systemClock } from './kit/clock.ts'
 import { StopStack } from './kit/stop-stack.ts'
 import { VERSION } from './product.ts'
 import type { Authority } from './security/authenticate.ts'
@@ -274,7 +274,8 @@ export class UniversalDaemon {
     try {
       if (running !== undefined && failure === undefined) await this.#drain(running, because)
       else if (running !== undefined) await running.parts.supervisor.stop(because)
-      await this.#stops.stop()
+      const stopped = this.#stops.stop()
+      await (failure === undefined ? stopped : Promise.race([stopped, sleep(systemClock, BROKEN_STOP_MS)]))
     } catch (error) {
       running?.log.error('the stop was not clean', { err: error })
     }
@@ -323,5 +324,7 @@ export class UniversalDaemon {
   }
 }
 
+/** A daemon that cannot go on, because its disk is broken, say, does not wait for that disk for ever. */
+const BROKEN_STOP_MS = 10_000
 /** Requests in flight are answered within this time, or cut. */
 const DOOR_GRACE_MS = 2_000
