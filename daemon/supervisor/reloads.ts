@@ -145,12 +145,12 @@ export class Reloads {
     post('swapped', 'the new code has settled', { run: works.run })
   }
 
-  #revert({ result, next, condemned, generation }: SwapEnd, old: ReplicaSet, { actor }: ReloadOrder): void {
+  #revert({ result, next, finding, generation }: SwapEnd, old: ReplicaSet, { actor }: ReloadOrder): void {
     const { works, retries, note, post } = this.#options.core
     if (next !== undefined) works.retire(next)
-    if (result.rolled_back) {
+    if (result.rolled_back && finding !== 'none') {
       this.#last = result
-      const failed = condemned ? generation : undefined
+      const failed = finding === 'bad generation' ? generation : undefined
       const { phase = '', reason = '' } = result
       if (failed !== undefined) this.#condemned.set(failed, { phase, reason })
       note('module.rolled_back', { ...result, generation: failed, to: old.generation.id }, actor)

@@ -32,8 +32,8 @@ export interface SwapEnd {
   readonly next: ReplicaSet | undefined
   readonly generation: string | undefined
   readonly result: ReloadResult
-  /** The generation was judged and found bad: it is not tried again by itself. */
-  readonly condemned: boolean
+  /** What this swap found out: nothing new, code that is bad and not tried again by itself, or something else. */
+  readonly finding: 'none' | 'bad generation' | 'other'
 }
 
 /** A look every so often while settling: a sixth of the time, but not more than ten a second. */
@@ -85,21 +85,22 @@ export class Swap {
       generation = await this.#stage.choose()
       const known = this.#order.generation === undefined ? this.#stage.refused(generation.id) : undefined
       if (generation.id === old.generation.id && this.#order.onlyIfChanged) {
-        return this.#end('old', generation, startedMs, { reason: 'the content is the same' }, false)
+        return this.#end('old', generation, startedMs, { reason: 'the content is the same' }, 'none')
       }
       if (known !== undefined) {
         const reason = `this generation was reverted before (${known.phase}: ${known.reason}); change it, or name it`
-        return this.#end('old', generation, startedMs, { phase: known.phase, reason }, false)
+        return this.#end('old', generation, startedMs, { phase: known.phase, reason }, 'none')
       }
       this.#next = this.#stage.form(generation)
       await this.#comeUp(this.#next)
       await this.#settle(this.#next)
-      return this.#end('next', generation, startedMs, {}, false)
+      return this.#end('next', generation, startedMs, {}, 'other')
     } catch (error) {
       this.#stage.serve(old)
       const stopped = this.#stage.signal.aborted
+      const finding = stopped || generation === undefined ? 'other' : 'bad generation'
       const told = stopped ? { reason: String(this.#stage.signal.reason) } : whyOf(error, this.#phase)
-      return this.#end('old', generation, startedMs, told, !stopped && generation !== undefined)
+      return this.#end('old', generation, startedMs, told, finding)
     }
   }
 
@@ -174,7 +175,7 @@ export class Swap {
     generation: Generation | undefined,
     startedMs: number,
     why: { phase?: string; reason?: string; stack?: string },
-    condemned: boolean,
+    finding: SwapEnd['finding'],
   ): SwapEnd {
     const { clock, old, moduleId } = this.#stage
     const result: ReloadResult = {
@@ -188,7 +189,7 @@ export class Swap {
       downtime_ms: Math.round(this.#downtimeMs),
       ...why,
     }
-    return { serving, next: this.#next, generation: generation?.id, result, condemned }
+    return { serving, next: this.#next, generation: generation?.id, result, finding }
   }
 }
 

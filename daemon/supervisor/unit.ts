@@ -4,18 +4,19 @@ import type { Actor } from '../contracts/fact.ts'
 import { NexusError } from '../contracts/failure.ts'
 import type { ActionSpecification, Manifest } from '../contracts/manifest.ts'
 import type { ModuleState, ReloadResult } from '../contracts/status.ts'
-import type { Departure, SpawnProfile } from '../host/port.ts'
+import type { SpawnProfile } from '../host/port.ts'
 import type { Timer } from '../kit/clock.ts'
 import { Mailbox } from '../kit/mailbox.ts'
 import { moveOf } from '../kit/state-table.ts'
-import { Assembly, departureFact } from './assembly.ts'
+import { Assembly } from './assembly.ts'
 import { CallDesk } from './call-desk.ts'
 import { LIFECYCLE, type ModuleAct, type ModuleEvent } from './lifecycle-table.ts'
 import type { ReloadOrder, SupervisorEnvironment } from './port.ts'
 import { profileOf } from './provide.ts'
+import { notReloaded } from './reload-result.ts'
 import { Reloads } from './reloads.ts'
 import type { ModuleMemory } from './remembered.ts'
-import { describeDeparture, type Replica, type ReplicaSet } from './replica-set.ts'
+import type { ReplicaSet } from './replica-set.ts'
 import type { RestartBudget } from './restart-policy.ts'
 import { Retries } from './retries.ts'
 import { effectiveConfig } from './settings.ts'
@@ -23,6 +24,7 @@ import { Standing } from './standing.ts'
 import { EXIT_CONFIG } from './start-failure.ts'
 import { StartUp } from './start-up.ts'
 import { type Letter, SUPERVISOR, type UnitCore } from './unit-core.ts'
+import { Witness } from './witness.ts'
 import { Works } from './works.ts'
 
 /** What a unit asks of its neighbours. */
@@ -69,7 +71,14 @@ export class Unit {
       works: new Works(),
       standing: new Standing(env.clock),
       retries: new Retries(env.clock, env.chance, neighbours.budget),
-      assembly: this.#assemble(env, memory),
+      assembly: new Assembly({
+        moduleId: id,
+        env,
+        memory,
+        events: new Witness(() => ({ core: this.#core, desk: this.desk, reloads: this.#reloads })),
+        proven: ({ id: generation, manifest }, runs) =>
+          this.#record('module.self_tested', { generation, categories: manifest.categories, runs }),
+      }),
       post: (event, because, more) => this.#post(event, because, more),
       note: (type, d, actor) => void this.#record(type, d, actor), // never rejects
     }
@@ -221,7 +230,7 @@ export class Unit {
     const move = moveOf<ModuleState, ModuleEvent, ModuleAct>(LIFECYCLE, this.state, letter.event)
     if (move === undefined) {
       env.log('debug', `${this.id} is ${this.state} and ignores ${letter.event}`, { module: this.id })
-      letter.reply?.(this.#notReloaded(`it is ${this.state}`))
+      letter.reply?.(this.#unchanged(`it is ${this.state}`))
       return
     }
     standing.enter(move.to, letter.because)
@@ -341,55 +350,6 @@ export class Unit {
     over().catch(env.onBug)
   }
 
-  // --- what the instances say --------------------------------------------------------------------------------
-
-  #assemble(env: SupervisorEnvironment, memory: () => ModuleMemory): Assembly {
-    return new Assembly({
-      moduleId: this.id,
-      env,
-      memory,
-      events: {
-        ready: () => this.#becameReady(),
-        notReady: (_, reason) => this.#becameNotReady(reason),
-        suspect: (replica, missingMs) => this.#suspected(replica, missingMs),
-        departed: (replica, departure, readyMs) => this.#departed(replica, departure, readyMs),
-      },
-      proven: ({ id: generation, manifest }, runs) =>
-        this.#record('module.self_tested', { generation, categories: manifest.categories, runs }),
-    })
-  }
-
-  #becameReady(): void {
-    this.desk.pump()
-    if (this.state === 'waiting' && this.ready) {
-      this.#post('up', 'it says it is ready', { run: this.#core.works.run })
-    }
-  }
-
-  #becameNotReady(reason: string): void {
-    const { standing, works, note } = this.#core
-    standing.because = reason
-    if (this.state === 'started' && !this.ready) this.#post('notready', reason, { run: works.run })
-    if (this.state === 'started' || this.state === 'starting') note('module.waiting', { reason })
-  }
-
-  #suspected(replica: Replica, missingMs: number): void {
-    this.#core.note('module.suspected', { instance: replica.id, missing_ms: Math.round(missingMs) })
-    this.#reloads.disturbed(replica, 'suspect')
-  }
-
-  #departed(replica: Replica, departure: Departure, readyMs: number): void {
-    const { works, retries, note } = this.#core
-    const reason = describeDeparture(departure)
-    const { type, d } = departureFact(replica, departure, reason, readyMs)
-    note(type, d)
-    if (this.#reloads.disturbed(replica, departure)) return
-    if (replica.set !== this.serving || this.state === 'reloading') return
-    const exitCode = departure.how === 'exited' ? departure.exitCode : null
-    const event = replica.set.replicas.size > 0 ? 'thinned' : 'exited'
-    this.#post(event, reason, { crash: retries.crash(readyMs, exitCode === 0), exitCode, run: works.run })
-  }
-
   // --- small things ------------------------------------------------------------------------------------------
 
   /** A generation that has settled is the one to go back to from now on. */
@@ -430,11 +390,11 @@ export class Unit {
     const startedMs = env.clock.elapsed()
     const previous = this.generation?.id ?? null
     if (moveOf<ModuleState, ModuleEvent, ModuleAct>(LIFECYCLE, this.state, 'renew') === undefined) {
-      return this.#notReloaded(`it is ${this.state}`)
+      return this.#unchanged(`it is ${this.state}`)
     }
     const next = await this.#reloads.next(order)
     if (order.onlyIfChanged && next.id === previous && this.state !== 'failed') {
-      return this.#notReloaded('the content is the same')
+      return this.#unchanged('the content is the same')
     }
     retries.forgive()
     works.generation = next
@@ -443,7 +403,7 @@ export class Unit {
     const reloaded = this.state === 'started' && this.generation?.id === next.id
     const durationMs = Math.round(env.clock.elapsed() - startedMs)
     return {
-      ...this.#notReloaded(this.because),
+      ...this.#unchanged(this.because),
       reloaded,
       strategy: 'immediate',
       previous_generation: previous,
@@ -453,19 +413,8 @@ export class Unit {
     }
   }
 
-  #notReloaded(reason: string): ReloadResult {
-    const generation = this.generation?.id ?? null
-    return {
-      module_id: this.id,
-      reloaded: false,
-      strategy: 'graceful',
-      generation,
-      previous_generation: generation,
-      rolled_back: false,
-      duration_ms: 0,
-      downtime_ms: 0,
-      reason,
-    }
+  #unchanged(reason: string): ReloadResult {
+    return notReloaded(this.id, this.generation?.id ?? null, reason)
   }
 
   async #record(

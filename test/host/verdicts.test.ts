@@ -267,18 +267,18 @@ t.test(
   'a folder with the keys in it is opened around them, and never by way of a parent or a child',
   async (t) => {
     const disk: Record<string, string[]> = {
-      '/work': ['data', 'docs', 'notes.md'],
-      '/work/data': ['operator_pin.txt'],
-      '/': ['etc', 'work'],
+      '/srv': ['data', 'docs', 'notes.md'],
+      '/srv/data': ['operator_pin.txt'],
+      '/': ['etc', 'srv'],
     }
     const list = (folder: string): string[] => disk[folder] ?? []
     t.strictSame(
       [
-        withoutFolder(['/work'], '/work/data', list),
-        withoutFolder(['/'], '/work/data', list),
-        withoutFolder(['/work/data', '/work/data/artifacts', '/work/database'], '/work/data', list),
+        withoutFolder(['/srv'], '/srv/data', list),
+        withoutFolder(['/'], '/srv/data', list),
+        withoutFolder(['/srv/data', '/srv/data/artifacts', '/srv/database'], '/srv/data', list),
       ],
-      [['/work/docs', '/work/notes.md'], ['/etc', '/work/docs', '/work/notes.md'], ['/work/database']],
+      [['/srv/docs', '/srv/notes.md'], ['/etc', '/srv/docs', '/srv/notes.md'], ['/srv/database']],
     )
   },
 )

@@ -136,6 +136,7 @@ for (const [how, code] of SPOILED) {
     world.settled('a/one')
     await world.clock.pass(4_000)
     t.strictSame([await reload, output, world.instances.length - tries], ['RELOAD_ROLLED_BACK', 'old', 0])
+    t.equal(world.types().filter((type) => type === 'module.rolled_back').length, 1, 'and not told again')
     t.strictSame(
       world.running.map(({ generation }) => generation),
       ['g1'],
