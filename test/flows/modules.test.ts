@@ -91,7 +91,12 @@ t.test('broken code never serves: the old code goes on, and the answer tells pha
   }
   const { body } = await daemon.ask('GET', '/v1/status/demo/voice')
   t.match(body.last_reload, { rolled_back: true, phase: 'settle' })
-  t.equal((await factsOf(daemon)).filter(({ type }) => type === 'module.rolled_back').length, BROKEN.length)
+  const told = (await factsOf(daemon)).filter(({ type }) => type === 'module.rolled_back')
+  t.strictSame(
+    told.map(({ d }) => [d['phase'], d['reason']]).length,
+    BROKEN.length,
+    JSON.stringify(told, null, 1),
+  )
 })
 
 t.test('an instance that is killed is back, with the fact', async (t) => {
