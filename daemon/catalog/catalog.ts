@@ -60,7 +60,7 @@ class FolderCatalog implements ModuleCatalog {
       log('warn', message, facts)
     }
     this.#scanRules = { dirs, owners, warn }
-    this.#generationRules = { generationsDir, clock, owners }
+    this.#generationRules = { generationsDir, clock, owners, quietMs: options.quietMs }
     this.#watchRules = { dirs, clock, quietMs: options.quietMs, warn }
   }
 

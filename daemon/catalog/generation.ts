@@ -8,6 +8,7 @@ import { type Clock, sleep } from '../kit/clock.ts'
 import { codeOf } from '../storage/disk.ts'
 import { mapSome } from './map-some.ts'
 import { UnsafeFile } from './safe-file.ts'
+import { newestChangeMs } from './stamp.ts'
 import { hashTree, type TreeFile, type TreeHash, type TreeRules } from './tree.ts'
 
 /** An editor or a checkout is done after so many looks, or the folder is one that never rests. */
@@ -18,6 +19,8 @@ const SYNCS_AT_ONCE = 16
 
 export interface GenerationRules extends TreeRules {
   readonly clock: Clock
+  /** A file that changed less long ago may be half of a save. */
+  readonly quietMs: number
   /** Real path. */
   readonly generationsDir: string
 }
@@ -39,6 +42,7 @@ export async function makeGeneration(
   const home = await makeHome(moduleId, rules.generationsDir)
   let changed = ''
   for (let copies = 1; copies <= COPIES_MAX; copies += 1) {
+    await untilQuiet(folder, rules)
     const source = await judged(moduleId, hashTree(folder, rules))
     if (source !== undefined) {
       const dir = join(home, source.hash)
@@ -61,6 +65,22 @@ export async function makeGeneration(
   const reason = `its files changed during each of ${COPIES_MAX} copies${changed}`
   throw new NexusError('GENERATION_REFUSED', { module: moduleId, reason })
 }
+
+/**
+ * Waits until no file has changed for the quiet time: an editor that truncates a file and writes it then leaves an
+ * empty one in between, which is whole and wrong. A folder that never rests is copied as it is after a while.
+ */
+async function untilQuiet(folder: string, { clock, quietMs }: GenerationRules): Promise<void> {
+  for (let looks = 0; looks < QUIET_LOOKS_MAX; looks += 1) {
+    const ageMs = clock.now() - (await newestChangeMs(folder))
+    // Times ahead of the clock are those of another machine: they say nothing.
+    if (ageMs < 0 || ageMs >= quietMs) return
+    await sleep(clock, quietMs - ageMs)
+  }
+}
+
+/** With the usual quiet time these are two seconds. */
+const QUIET_LOOKS_MAX = 20
 
 /**
  * The real path of a generation from before, once every byte of it was hashed again.

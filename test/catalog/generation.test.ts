@@ -38,7 +38,7 @@ async function open(t: Tap, clock: Clock = systemClock): Promise<Place> {
   const [modules, generations] = [join(dir, 'modules'), join(dir, 'data/generations')]
   mkdirSync(modules)
   const log = (): undefined => undefined
-  const catalog = await openCatalog({ dirs: [modules], generationsDir: generations, clock, quietMs: 20, log })
+  const catalog = await openCatalog({ dirs: [modules], generationsDir: generations, clock, quietMs: 0, log })
   t.teardown(() => catalog.close())
   return { catalog, modules, generations }
 }
@@ -248,7 +248,7 @@ t.test(
       },
     } as unknown as ReadonlySet<number>
     mkdirSync(generations, { recursive: true })
-    const making = makeGeneration('g/n', folder, { owners, clock, generationsDir: generations })
+    const making = makeGeneration('g/n', folder, { owners, clock, quietMs: 0, generationsDir: generations })
     while (clock.waiting === 0) await new Promise((resolve) => setImmediate(resolve))
     await clock.pass(50)
     const { id, dir } = await making
@@ -262,6 +262,25 @@ t.test(
   },
 )
 
+t.test('a file that was saved a moment ago is not copied before it has been quiet', async (t) => {
+  const { modules, generations } = await open(t)
+  const clock = new TestClock(Date.now() + 60_000)
+  const folder = writeModule(modules, 'g/n', {}, { 'code.js': '' })
+  const save = (content: string, agoMs: number): void => {
+    writeFileSync(join(folder, 'code.js'), content)
+    utimesSync(join(folder, 'code.js'), (clock.now() - agoMs) / 1_000, (clock.now() - agoMs) / 1_000)
+  }
+  save('', 10)
+  mkdirSync(generations, { recursive: true })
+  const owners = new Set([0, process.getuid?.() ?? 0])
+  const making = makeGeneration('g/n', folder, { owners, clock, quietMs: 100, generationsDir: generations })
+  while (clock.waiting === 0) await new Promise((resolve) => setImmediate(resolve))
+  save('export default {}', 200)
+  await clock.pass(90)
+  const { dir } = await making
+  t.equal(readFileSync(join(dir, 'code.js'), 'utf8'), 'export default {}')
+})
+
 t.test('a folder that never rests is refused after five copies', async (t) => {
   const { modules, generations } = await open(t)
   const folder = writeModule(modules, 'g/n', {}, { 'log.txt': '' })
@@ -273,7 +292,9 @@ t.test('a folder that never rests is refused after five copies', async (t) => {
     },
   } as unknown as ReadonlySet<number>
   mkdirSync(generations, { recursive: true })
-  const making = refusal(makeGeneration('g/n', folder, { owners, clock, generationsDir: generations }))
+  const making = refusal(
+    makeGeneration('g/n', folder, { owners, clock, quietMs: 0, generationsDir: generations }),
+  )
   let done = false
   void making.then(() => {
     done = true
@@ -307,7 +328,12 @@ t.test('swapping a file for a link and back never copies what the link leads to'
   for (let round = 0; round < 20; round += 1) {
     outcomes.push(
       await refusal(
-        makeGeneration('g/n', folder, { owners, clock: systemClock, generationsDir: generations }),
+        makeGeneration('g/n', folder, {
+          owners,
+          clock: systemClock,
+          quietMs: 0,
+          generationsDir: generations,
+        }),
       ),
     )
   }
@@ -359,7 +385,7 @@ t.test(
 t.test('an ambiguous beginning of an id names no generation', async (t) => {
   const { modules, generations } = await open(t)
   for (const end of ['a', 'b']) mkdirSync(join(generations, 'g/n', '0'.repeat(63) + end), { recursive: true })
-  const rules = { owners: new Set([0]), clock: systemClock, generationsDir: generations }
+  const rules = { owners: new Set([0]), clock: systemClock, quietMs: 0, generationsDir: generations }
   t.match(await refusal(findGeneration('g/n', '0'.repeat(8), rules)), /^GENERATION_UNKNOWN/)
   t.ok(modules)
 })
