@@ -134,10 +134,13 @@ export class UniversalDaemon {
       node: process.version,
       data_dir: settings.data_dir,
     })
-    const modules = this.#options.safe === true ? Promise.resolve() : parts.supervisor.start()
+    const startedUp = (): void => {
+      this.#startedUp = true
+    }
+    if (this.#options.safe === true) startedUp()
+    const modules = this.#options.safe === true ? undefined : parts.supervisor.start(startedUp)
     await parts.missions.recover()
     await modules
-    this.#startedUp = true
     log.info('started', { modules: parts.supervisor.units.length })
     return listening
   }

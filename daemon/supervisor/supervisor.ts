@@ -64,10 +64,18 @@ export class Supervisor {
     return entries.map(({ moduleId }) => moduleId)
   }
 
-  /** Starts what should run, in order; resolves when each has come up or has failed to. */
-  async start(): Promise<void> {
+  /**
+   * Starts what should run, in order; resolves when each has come up or has failed to.
+   *
+   * @param criticalSettled - Called when that is so for every critical module: one that hangs in its start keeps nobody
+   *   else waiting.
+   */
+  async start(criticalSettled: () => void = () => {}): Promise<void> {
     this.#life = 'running'
-    await Promise.all(this.#order().map((id) => this.#startWanted(id, 'the daemon starts')))
+    const starts = this.#order().map((id) => ({ id, settled: this.#startWanted(id, 'the daemon starts') }))
+    const critical = starts.filter(({ id }) => this.#units.get(id)?.manifest?.critical === true)
+    void Promise.all(critical.map(({ settled }) => settled)).then(criticalSettled) // none of them rejects
+    await Promise.all(starts.map(({ settled }) => settled))
   }
 
   /** Stops everything in reverse order: what requires others goes before them. */

@@ -21,7 +21,11 @@ const MODULES = [
 async function raise(t: { teardown(undo: () => unknown): void }, flags: readonly string[] = []) {
   const daemon = await RunningDaemon.start(shortDir(t), ['--modules', join(ROOT, 'modules'), ...flags])
   t.teardown(() => daemon.kill())
-  await daemon.until('/startupz', ({ status }) => status === 200, 60_000)
+  await daemon.until(
+    '/readyz',
+    ({ status, body }) => status === 200 && body.details.health_ratio === 1,
+    60_000,
+  )
   return daemon
 }
 

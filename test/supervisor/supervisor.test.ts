@@ -235,6 +235,26 @@ t.test(
   },
 )
 
+t.test(
+  'a module that hangs in its start keeps the others from nothing, and only a critical one the daemon',
+  async (t) => {
+    const world = new FakeWorld()
+    world.save('a/hangs', 'g1', { start: never })
+    world.save('b/needed', 'g2', answers(1), { critical: true })
+    const supervisor = new Supervisor(world.environment(), () => undefined)
+    await supervisor.discover()
+    let up = false
+    void supervisor.start(() => {
+      up = true
+    })
+    await settle()
+    t.strictSame(
+      [up, supervisor.status('a/hangs').state, supervisor.status('b/needed').state],
+      [true, 'starting', 'started'],
+    )
+  },
+)
+
 t.test('a stop is kept across restarts, waits for nothing, and calls are then refused', async (t) => {
   const world = new FakeWorld()
   world.save('a/one', 'g1', answers(1), ACTIONS)
