@@ -28,8 +28,8 @@ export interface CallDeskOptions {
 /**
  * Hands calls to the least busy replica that has room, in order of arrival.
  *
- * A call that finds none waits while there is hope of one. One that was cut in the middle is repeated once when the
- * action is idempotent.
+ * A call that finds none waits while there is hope of one. One that was cut in the middle, or whose replica stopped
+ * beating while another is free, is repeated once when the action is idempotent.
  */
 export class CallDesk {
   readonly #options: CallDeskOptions
@@ -51,7 +51,9 @@ export class CallDesk {
       const leftMs = timeoutMs - (clock.elapsed() - startedMs)
       const replica = await this.#acquire(call, spec.concurrency, leftMs, timeoutMs)
       try {
-        return await this.#ask(replica, call, startedMs, timeoutMs)
+        const asked = this.#ask(replica, call, startedMs, timeoutMs)
+        const repeatable = spec.idempotent && tries === 0
+        return await (repeatable ? this.#orElsewhere(asked, replica, call.action, spec.concurrency) : asked)
       } catch (error) {
         const cut = error instanceof NexusError && error.code === 'CALL_CUT'
         if (!(cut && spec.idempotent && tries === 0)) throw error
@@ -76,6 +78,29 @@ export class CallDesk {
   dismiss(): void {
     for (const waiter of this.#waiting) waiter.fail(this.#options.notReady())
     this.#waiting.clear()
+  }
+
+  /** Gives a call up as cut when its replica turns suspect and another could take it at once. */
+  async #orElsewhere(
+    asked: Promise<ActionAnswer>,
+    replica: Replica,
+    action: string,
+    concurrency: number,
+  ): Promise<ActionAnswer> {
+    let leave: () => void = () => {}
+    const left = new Promise<never>((_, reject) => {
+      leave = () => {
+        if (this.#choose(action, concurrency) === undefined) return
+        asked.catch(() => {}) // its end has no reader any more
+        reject(new NexusError('CALL_CUT', { module: this.#options.moduleId, action }))
+      }
+    })
+    replica.onSuspect.add(leave)
+    try {
+      return await Promise.race([asked, left])
+    } finally {
+      replica.onSuspect.delete(leave)
+    }
   }
 
   async #ask(

@@ -16,6 +16,8 @@ export interface Replica {
   /** Monotonic time at which it became ready first; undefined before. */
   readyAtMs: number | undefined
   suspected: boolean
+  /** Told once each, when its heartbeat stops. */
+  readonly onSuspect: Set<() => void>
   /** Calls in flight by action. */
   readonly busy: Map<string, number>
   answered: number
@@ -101,6 +103,7 @@ export class ReplicaSet {
       sinceMs: this.#clock.now(),
       readyAtMs: undefined,
       suspected: false,
+      onSuspect: new Set(),
       busy: new Map(),
       answered: 0,
       failed: 0,
@@ -195,6 +198,7 @@ export class ReplicaSet {
       suspect: (missingMs) => {
         replica.suspected = true
         this.#events.suspect(replica, missingMs)
+        for (const tell of replica.onSuspect) tell()
       },
       recovered: () => {
         replica.suspected = false

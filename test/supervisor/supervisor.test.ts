@@ -328,6 +328,40 @@ t.test(
   },
 )
 
+t.test(
+  'a call on a replica that stopped beating is repeated on another, when that does no harm',
+  async (t) => {
+    const world = new FakeWorld()
+    let hang = true
+    const code: FakeCode = {
+      action: async () => {
+        if (!hang) return 'answered'
+        hang = false
+        return never()
+      },
+    }
+    world.save('a/one', 'g1', code, { ...ACTIONS, replicas: 2 })
+    const supervisor = await raise(world)
+    const call = supervisor.call({ moduleId: 'a/one', action: 'work', input: {} })
+    await settle()
+    world.instances[0]?.order.listener.suspect(1_000)
+    const { output, instance } = await call
+    t.strictSame([output, instance], ['answered', 'a/one#2'])
+    world.instances[0]?.order.listener.recovered()
+
+    hang = true
+    let answered = false
+    const once = supervisor.call({ moduleId: 'a/one', action: 'once', input: {} })
+    void once.then(() => {
+      answered = true
+    })
+    await settle()
+    for (const { order } of world.instances) order.listener.suspect(1_000)
+    await settle()
+    t.notOk(answered, 'what must not run twice stays where it is')
+  },
+)
+
 t.test('a setting is checked, given live or by reload, and kept only when it held', async (t) => {
   const world = new FakeWorld()
   const config = {
