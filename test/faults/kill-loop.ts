@@ -122,26 +122,11 @@ async function judge(
   orphans: readonly number[],
 ): Promise<KillReport> {
   const daemon = await RunningDaemon.start(dir)
-  await everythingEnds(daemon)
-  const found = new Map<string, string[]>()
-  for (let after = ''; ; ) {
-    const { body } = await daemon.ask('GET', `/v1/missions/list?limit=500${after && `&after=${after}`}`)
-    for (const { mission_id: id, status } of body.missions) found.set(id, [...(found.get(id) ?? []), status])
-    if (body.next === null) break
-    after = body.next
-  }
+  const found = await listWhenEnded(daemon)
   await daemon.kill('SIGTERM')
   const seen = readFileSync(effects, 'utf8').split('\n').filter(Boolean)
   const counts = new Map<string, number>()
   for (const line of seen) counts.set(line, (counts.get(line) ?? 0) + 1)
-  const final = new Set([
-    'completed',
-    'failed',
-    'cancelled',
-    'interrupted',
-    'awaiting_approval',
-    'suggestion',
-  ])
   const statuses = [...found].map(([id, [status = '']]) => ({ id, status }))
   return {
     cycles,
@@ -157,19 +142,33 @@ async function judge(
       .map(([line]) => line),
     orphans,
     interrupted: statuses.filter(({ status }) => status === 'interrupted').length,
-    unfinished: statuses.filter(({ status }) => !final.has(status)).map(({ id }) => id),
+    unfinished: statuses
+      .filter(({ status }) => UNDER_WAY.has(status))
+      .map(({ id, status }) => `${id} ${status}`),
     verifier: execFileSync('python3', [VERIFIER, join(dir, 'data')], { encoding: 'utf8' }).trim(),
   }
 }
 
-/** Nothing waits and nothing runs: asked for waiting twice, since what runs may go back to waiting for a retry. */
-async function everythingEnds(daemon: RunningDaemon): Promise<void> {
-  const none = async (status: string): Promise<boolean> =>
-    (await daemon.ask('GET', `/v1/missions/list?status=${status}&limit=1`)).body.count === 0
+const UNDER_WAY = new Set(['queued', 'running'])
+
+/** Every status that each id was listed with, once nothing of the listing is under way; or after two minutes. */
+async function listWhenEnded(daemon: RunningDaemon): Promise<Map<string, string[]>> {
   const endMs = performance.now() + 120_000
-  while (!((await none('queued')) && (await none('running')) && (await none('queued')))) {
-    if (performance.now() > endMs) throw new Error('missions are still under way after two minutes')
+  for (;;) {
+    const found = await listAll(daemon)
+    const busy = [...found.values()].some((all) => all.some((status) => UNDER_WAY.has(status)))
+    if (!busy || performance.now() > endMs) return found
     await new Promise((resolve) => setTimeout(resolve, 50))
+  }
+}
+
+async function listAll(daemon: RunningDaemon): Promise<Map<string, string[]>> {
+  const found = new Map<string, string[]>()
+  for (let after = ''; ; ) {
+    const { body } = await daemon.ask('GET', `/v1/missions/list?limit=500${after && `&after=${after}`}`)
+    for (const { mission_id: id, status } of body.missions) found.set(id, [...(found.get(id) ?? []), status])
+    if (body.next === null) return found
+    after = body.next
   }
 }
 
