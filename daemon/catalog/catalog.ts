@@ -4,7 +4,13 @@ import { NexusError } from '../contracts/failure.ts'
 import { type GenerationId, MODULE_ID_PATTERN, type ModuleId } from '../contracts/ids.ts'
 import type { Clock } from '../kit/clock.ts'
 import { didYouMean } from '../kit/nearest.ts'
-import { findGeneration, type GenerationRules, makeGeneration, pruneGenerations } from './generation.ts'
+import {
+  findGeneration,
+  type GenerationRules,
+  makeGeneration,
+  pruneGenerations,
+  untilQuiet,
+} from './generation.ts'
 import { invalidEntry, MANIFEST_NAME, readManifest } from './manifest.ts'
 import type { CatalogEntry, Generation, ModuleCatalog } from './port.ts'
 import { type Requirement, startOrder } from './requires.ts'
@@ -81,6 +87,8 @@ class FolderCatalog implements ModuleCatalog {
 
   stage(moduleId: ModuleId): Promise<Generation> {
     return this.#inTurn(moduleId, async () => {
+      // The manifest, too, may be half of a save.
+      for (const dir of this.#scanRules.dirs) await untilQuiet(resolve(dir, moduleId), this.#generationRules)
       const entry = await this.look(moduleId)
       if (entry === undefined) {
         const hint = didYouMean(moduleId, this.#requirements.keys())

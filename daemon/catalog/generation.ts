@@ -70,7 +70,10 @@ export async function makeGeneration(
  * Waits until no file has changed for the quiet time: an editor that truncates a file and writes it then leaves an
  * empty one in between, which is whole and wrong. A folder that never rests is copied as it is after a while.
  */
-async function untilQuiet(folder: string, { clock, quietMs }: GenerationRules): Promise<void> {
+export async function untilQuiet(
+  folder: string,
+  { clock, quietMs }: Pick<GenerationRules, 'clock' | 'quietMs'>,
+): Promise<void> {
   for (let looks = 0; looks < QUIET_LOOKS_MAX; looks += 1) {
     const ageMs = clock.now() - (await newestChangeMs(folder))
     // Times ahead of the clock are those of another machine: they say nothing.

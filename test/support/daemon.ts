@@ -1,5 +1,5 @@
 import { type ChildProcess, spawn } from 'node:child_process'
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
 import { request } from 'node:http'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -131,8 +131,15 @@ export function writeModule(dir: string, id: string, code: string, manifest: obj
   const folder = join(dir, 'modules', id)
   mkdirSync(folder, { recursive: true })
   const content = { id, version: '1.0.0', description: 'a module of a test', ...manifest }
-  writeFileSync(join(folder, 'module.json'), JSON.stringify(content))
-  writeFileSync(join(folder, 'index.js'), code)
+  replace(join(folder, 'module.json'), JSON.stringify(content))
+  replace(join(folder, 'index.js'), code)
+}
+
+/** As an editor saves: never half of it, and nothing for what is the same. */
+function replace(file: string, content: string): void {
+  if (existsSync(file) && readFileSync(file, 'utf8') === content) return
+  writeFileSync(`${file}~`, content)
+  renameSync(`${file}~`, file)
 }
 
 /** Whether a process runs; a zombie does not. */
