@@ -252,11 +252,6 @@ export const FAILURES = {
     say: 'the mission has no artifact {name}',
     remedy: 'the mission lists its artifacts: `nexus missions show {mission}`',
   },
-  ARTIFACT_TOO_LARGE: {
-    status: 413,
-    say: 'the artifact {name} has more than {limit} bytes',
-    remedy: 'write less, or write a file and name its path',
-  },
   ARTIFACT_DAMAGED: {
     status: 500,
     say: 'the artifact {sha256} is damaged: its bytes no longer have this hash',
