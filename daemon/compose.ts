@@ -14,6 +14,8 @@ import { HealthWatch } from './health/health.ts'
 import { createHostPool } from './host/host.ts'
 import type { HostPool } from './host/port.ts'
 import { Insight } from './insight/insight.ts'
+import { createPortKeeper } from './listen/listen.ts'
+import type { PortKeeper } from './listen/port.ts'
 import { Memory } from './memory.ts'
 import { Missions } from './missions/missions.ts'
 import { daemonStatus, metersOf } from './report.ts'
@@ -59,7 +61,9 @@ export async function compose(ground: Ground): Promise<Parts> {
   const health = new HealthWatch({ clock, append: (draft) => append(late, draft), onBug: ground.fatal })
   stops.push('health', () => health.stop())
   const hosts = await openHosts(ground)
-  const environment = await moduleEnvironment(ground, late, { hosts, health, lines })
+  const ports = createPortKeeper()
+  stops.push('ports', () => ports.close())
+  const environment = await moduleEnvironment(ground, late, { hosts, ports, health, lines })
   const supervisor = new Supervisor(environment, (moduleId) => health.verdict(moduleId))
   const missions = makeMissions(ground, late, supervisor, insight)
   const meters = metersOf(supervisor, missions, insight, ground.publishedKeyActive)
@@ -133,7 +137,12 @@ type ModuleEnvironment = { -readonly [Key in keyof SupervisorEnvironment]: Super
 async function moduleEnvironment(
   ground: Ground,
   late: Late,
-  { hosts, health, lines }: { hosts: HostPool; health: HealthWatch; lines: RecentLines },
+  {
+    hosts,
+    ports,
+    health,
+    lines,
+  }: { hosts: HostPool; ports: PortKeeper; health: HealthWatch; lines: RecentLines },
 ): Promise<ModuleEnvironment> {
   const { clock, chance, log, settings, paths } = ground
   const moduleData = join(paths.root, 'module-data')
@@ -142,6 +151,7 @@ async function moduleEnvironment(
       return opened(late.catalog, 'the folders with modules')
     },
     hosts,
+    ports,
     clock,
     chance,
     append: (draft) => append(late, draft),

@@ -73,6 +73,8 @@ export const FACT_TYPES = [
   'module.crashed',
   'module.suspected',
   'module.hung',
+  'module.displaced',
+  'module.scaled',
   'module.crashloop',
   'module.health_changed',
   'module.self_tested',

@@ -98,6 +98,7 @@ export const ManifestSchema = Type.Object(
         memory_mb: Type.Integer({ default: 256, minimum: 16, maximum: 1_048_576 }),
         heartbeat_suspect_ms: WaitMs(1_000, 3_600_000, 'two missed heartbeats'),
         heartbeat_kill_ms: WaitMs(5_000, 3_600_000, 'a pause this long is no garbage collection'),
+        open_files: Type.Integer({ default: 256, minimum: 64, maximum: 1_048_576 }),
         log_lines_per_s: Type.Integer({ default: 200, minimum: 1, maximum: 100_000 }),
       },
       { ...closed, default: {} },

@@ -55,6 +55,8 @@ export interface ModuleContext {
   readonly roots: readonly string[]
   /** Where the daemon's own records lie; absent unless `permissions.fs_read` lists `$RECORDS`. */
   readonly records?: RecordPaths
+  /** Path of the Unix socket to listen on for the port of this name in the manifest's `listen`. */
+  listen(name: string): string
   /** Says why it cannot work yet and when to look again; the instance stays up and takes no calls meanwhile. */
   notReady(reason: string, retryInMs?: number): void
   /** Takes back `notReady`. */

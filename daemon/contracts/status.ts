@@ -58,7 +58,10 @@ export interface ModuleStatus {
   readonly health: { readonly status: HealthStatus; readonly reason: string | null }
   readonly generation: GenerationId | null
   readonly version: string | null
+  readonly runtime: 'process' | 'shared' | 'exec'
   readonly critical: boolean
+  /** Ports that the daemon keeps open for it. */
+  readonly listen: readonly PortStatus[]
   readonly replicas: { readonly desired: number; readonly ready: number }
   readonly instances: readonly InstanceStatus[]
   readonly restarts: number
@@ -68,6 +71,21 @@ export interface ModuleStatus {
   readonly uptime_seconds: number
   readonly actions: readonly string[]
   readonly categories: readonly string[]
+}
+
+/** One TCP port that the daemon owns and forwards to instances of a module. */
+export interface PortStatus {
+  readonly name: string
+  readonly host: string
+  readonly port: number
+  /** Connections that are forwarded now. */
+  readonly open: number
+  /** Connections that wait for an instance. */
+  readonly waiting: number
+  /** Connections since the daemon started. */
+  readonly accepted: number
+  /** Of them, those that found no instance in time, or no room to wait. */
+  readonly refused: number
 }
 
 export interface InstanceStatus {

@@ -28,6 +28,8 @@ export interface InitializeParams {
   readonly roots: readonly string[]
   readonly records?: object
   readonly inherited?: unknown
+  /** Unix sockets to listen on, by the names of `listen`. */
+  readonly listen: Readonly<Record<string, string>>
   readonly commands: readonly string[]
   readonly heartbeat_ms: number
 }

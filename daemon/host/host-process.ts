@@ -3,6 +3,7 @@ import type { Duplex, Readable } from 'node:stream'
 import type { Clock, Timer } from '../kit/clock.ts'
 import type { Launch } from './isolation.ts'
 import { OutputGate, type OutputLine } from './output.ts'
+import type { Isolation } from './port.ts'
 import { type RpcAudience, RpcPeer } from './rpc.ts'
 import type { RunnerHello } from './runner.ts'
 
@@ -26,6 +27,7 @@ export interface HostLedger {
 export class HostProcess {
   readonly pid: number | undefined
   readonly mayFork: boolean
+  readonly isolation: Isolation
   readonly peer: RpcPeer
   /** Rejects with the reason when the process ends before it says hello. */
   readonly hello: Promise<RunnerHello>
@@ -49,6 +51,7 @@ export class HostProcess {
     })
     this.pid = child.pid
     this.mayFork = launch.mayFork
+    this.isolation = launch.isolation
     this.#clock = clock
     this.#ledger = ledger
     if (child.pid !== undefined) ledger.add(child.pid)

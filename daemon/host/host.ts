@@ -1,4 +1,5 @@
 import { mkdirSync, realpathSync } from 'node:fs'
+import { NexusError } from '../contracts/failure.ts'
 import type { Clock } from '../kit/clock.ts'
 import { withDeadline } from '../kit/deadline.ts'
 import type { HostProcess } from './host-process.ts'
@@ -67,6 +68,16 @@ class ProcessPool implements HostPool {
   }
 
   async spawn(order: SpawnOrder): Promise<Instance> {
+    switch (order.runtime) {
+      case 'process':
+        return await this.#spawnProcess(order)
+      case 'shared':
+      case 'exec':
+        throw new NexusError('NOT_AVAILABLE', { what: `the runtime ${order.runtime}` })
+    }
+  }
+
+  async #spawnProcess(order: SpawnOrder): Promise<Instance> {
     const host = this.#spares.take(this.#plan(order))
     await this.#greet(host, order)
     return await ProcessInstance.settle(host, order, this.#clock, this.#watch)

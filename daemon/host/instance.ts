@@ -8,7 +8,15 @@ import { Ears } from './ears.ts'
 import { readHealth, readInitializeAnswer } from './heard.ts'
 import { heartbeatEveryMs, type PulseLimits } from './heartbeat.ts'
 import type { HostProcess } from './host-process.ts'
-import type { CallAnswer, CallOrder, Departure, Instance, InstanceStats, SpawnOrder } from './port.ts'
+import type {
+  CallAnswer,
+  CallOrder,
+  Departure,
+  Instance,
+  InstanceStats,
+  Isolation,
+  SpawnOrder,
+} from './port.ts'
 import { RpcBroken, RpcFailure } from './rpc.ts'
 import { explainStart, startFailure } from './start-failure.ts'
 import type { Patient, PulseWatch } from './watch.ts'
@@ -106,6 +114,10 @@ export class ProcessInstance implements Instance, Patient {
 
   get pid(): number {
     return this.#host.pid ?? 0
+  }
+
+  get isolation(): Isolation {
+    return this.#host.isolation
   }
 
   get actions(): readonly string[] {
@@ -279,6 +291,7 @@ function initial(order: SpawnOrder): InitializeParams {
     roots: reads.includes('$ROOTS') ? order.roots : [],
     ...(reads.includes('$RECORDS') ? { records: order.records } : {}),
     ...(order.inherited === undefined ? {} : { inherited: order.inherited }),
+    listen: order.listen,
     commands: order.permissions.commands,
     heartbeat_ms: heartbeatEveryMs(order.limits.heartbeat_suspect_ms),
   }

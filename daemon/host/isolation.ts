@@ -1,4 +1,4 @@
-import type { SpawnProfile } from './port.ts'
+import type { Isolation, SpawnProfile } from './port.ts'
 import type { Runner } from './runner-files.ts'
 
 /** What the machine offers, found out once. */
@@ -26,6 +26,7 @@ export interface Launch {
   readonly env: Readonly<Record<string, string>>
   /** It may have children, so its whole group is killed when it ends. */
   readonly mayFork: boolean
+  readonly isolation: Isolation
 }
 
 /** Turns what a manifest asks for into a command line. Pure: everything that it depends on is an argument. */
@@ -37,7 +38,14 @@ export function planLaunch(machine: Machine, profile: WallProfile): Launch {
     machine.setpriv === undefined ? command : [machine.setpriv, '--pdeathsig', 'KILL', '--', ...command]
   const env = environment(machine.env, profile.permissions.env)
   const mayFork = !machine.walled || profile.permissions.child_process
-  return { key: JSON.stringify([file, args, env]), file, args, env, mayFork }
+  return {
+    key: JSON.stringify([file, args, env]),
+    file,
+    args,
+    env,
+    mayFork,
+    isolation: machine.walled ? 'node-permission' : 'none',
+  }
 }
 
 /** The part of a profile that decides how a host is started. */

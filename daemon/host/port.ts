@@ -25,15 +25,20 @@ export interface HostPool {
   spawn(order: SpawnOrder): Promise<Instance>
   /** Boots a spare for the order's profile ahead of need, within the limit; never rejects. */
   prepare(order: SpawnProfile): void
-  /** Which wall really stands between modules and the machine. */
-  readonly isolation: 'bwrap' | 'node-permission' | 'none'
+  /** Which wall really stands between modules of the usual kind and the machine. */
+  readonly isolation: Isolation
   /** Ends spares; instances are halted by their owner before. */
   close(): Promise<void>
 }
 
+export type Isolation = 'bwrap' | 'node-permission' | 'none'
+
 /** What is fixed when a host process starts: hosts of equal profiles are interchangeable. */
 export interface SpawnProfile {
   readonly moduleId: string
+  readonly runtime: Manifest['runtime']
+  /** Behind bubblewrap, or not at all. */
+  readonly sandbox: boolean
   readonly permissions: Manifest['permissions']
   readonly limits: Manifest['limits']
   /** `$DATA`: absolute, real. */
@@ -47,8 +52,16 @@ export interface SpawnProfile {
 export interface SpawnOrder extends SpawnProfile {
   readonly instance: string
   readonly generation: string
-  /** Real path of the generation's entry file. */
+  /** Real path of the generation. */
+  readonly dir: string
+  /** Real path of the generation's entry file; empty for `exec`. */
   readonly entry: string
+  /** The program of an `exec` module and its arguments. */
+  readonly command: readonly string[]
+  /** Names of the actions its manifest lists. */
+  readonly actions: readonly string[]
+  /** Unix sockets it is to listen on, by the names of `listen`. */
+  readonly listen: Readonly<Record<string, string>>
   readonly config: Readonly<Record<string, unknown>>
   readonly timeouts: Manifest['timeouts']
   readonly inherited?: unknown
@@ -74,6 +87,8 @@ export interface Instance {
   readonly id: string
   readonly generation: string
   readonly pid: number
+  /** The wall this one really stands behind. */
+  readonly isolation: Isolation
   /** Names of the actions that the code exports. */
   readonly actions: readonly string[]
   readonly has: { readonly health: boolean; readonly configure: boolean; readonly snapshot: boolean }
@@ -127,5 +142,8 @@ export interface InstanceStats {
 export type Departure =
   | { readonly how: 'halted' }
   | { readonly how: 'exited'; readonly exitCode: number | null; readonly signal: string | null }
-  | { readonly how: 'hung'; readonly missingMs: number }
+  /** `blockedAt` (`function (file:line:column)`) and `stack` when the blocked code could be seen. */
+  | { readonly how: 'hung'; readonly missingMs: number; readonly blockedAt?: string; readonly stack?: string }
+  /** Its shared host ended; by the fault of `culprit`, an instance beside it, when that could be told. */
+  | { readonly how: 'displaced'; readonly culprit: string | undefined; readonly reason: string }
   | { readonly how: 'killed'; readonly because: string }

@@ -92,6 +92,8 @@ function sentence(departure: Departure | undefined): string {
         : `was ended by ${departure.signal}`
     case 'hung':
       return `hung: no heartbeat for ${departure.missingMs} ms`
+    case 'displaced':
+      return `lost its shared host: ${departure.reason}`
     case 'killed':
       return `was killed: ${departure.because}`
     case 'halted':

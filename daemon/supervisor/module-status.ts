@@ -37,6 +37,7 @@ export function moduleStatus(
   unit: Unit,
   verdict: HealthVerdict | undefined,
   isolation: ModuleStatus['isolation'],
+  ports: ModuleStatus['listen'],
   nowMs: number,
 ): ModuleStatus {
   const { manifest, serving, generation } = unit
@@ -52,7 +53,9 @@ export function moduleStatus(
     health: healthOf(unit, verdict),
     generation: generation?.id ?? null,
     version: manifest?.version ?? null,
+    runtime: manifest?.runtime ?? 'process',
     critical: manifest?.critical ?? false,
+    listen: ports,
     replicas: {
       desired: unit.wanted === 'running' ? unit.replicasWanted : 0,
       ready: serving?.ready.length ?? 0,
@@ -61,7 +64,7 @@ export function moduleStatus(
     restarts: unit.restarts,
     last_reload: unit.lastReload ?? null,
     config: configFor(unit),
-    isolation,
+    isolation: replicas.find(({ instance }) => instance)?.instance?.isolation ?? isolation,
     uptime_seconds: unit.ready ? Math.max(0, (nowMs - unit.sinceMs) / 1_000) : 0,
     actions: Object.keys(manifest?.actions ?? {}),
     categories: manifest?.categories ?? [],

@@ -7,11 +7,13 @@ import type { LogParams, MetricsParams } from '../contracts/wire.ts'
 import type { HostPool, Instance } from '../host/port.ts'
 import type { Chance } from '../kit/chance.ts'
 import type { Clock } from '../kit/clock.ts'
+import type { PortKeeper } from '../listen/port.ts'
 
 /** Everything the supervisor stands on, handed in once. */
 export interface SupervisorEnvironment {
   readonly catalog: ModuleCatalog
   readonly hosts: HostPool
+  readonly ports: PortKeeper
   readonly clock: Clock
   readonly chance: Chance
   /** Resolves once the fact is on stable storage and folded. */

@@ -16,12 +16,17 @@ export interface Provision {
 export async function provideInstance(provision: Provision): Promise<Instance> {
   const { env, generation, config, instance, listener, inherited } = provision
   const { manifest } = generation
+  const paths = env.ports.paths(manifest.id, instance)
   return env.hosts.spawn({
     ...profileOf(manifest, env),
     dataDir: await env.makeDataDir(manifest.id),
     instance,
     generation: generation.id,
+    dir: generation.dir,
     entry: generation.entry,
+    command: manifest.command ?? [],
+    actions: Object.keys(manifest.actions),
+    listen: paths,
     config,
     timeouts: manifest.timeouts,
     listener,
@@ -33,6 +38,8 @@ export async function provideInstance(provision: Provision): Promise<Instance> {
 export function profileOf(manifest: Manifest, env: SupervisorEnvironment): SpawnProfile {
   return {
     moduleId: manifest.id,
+    runtime: manifest.runtime,
+    sandbox: manifest.sandbox,
     permissions: manifest.permissions,
     limits: manifest.limits,
     dataDir: env.dataDirOf(manifest.id),

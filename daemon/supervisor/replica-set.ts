@@ -261,8 +261,17 @@ export function describeDeparture(departure: Departure): string {
         ? `it exited with code ${departure.exitCode}`
         : `it ended by ${departure.signal}`
     case 'hung':
-      return `its event loop was blocked for ${Math.round(departure.missingMs)} ms`
+      return hangSentence(departure)
+    case 'displaced':
+      return departure.culprit === undefined
+        ? `its shared host ended (${departure.reason})`
+        : `its shared host ended by the fault of ${departure.culprit} (${departure.reason})`
     case 'killed':
       return departure.because
   }
+}
+
+function hangSentence({ missingMs, blockedAt }: Extract<Departure, { how: 'hung' }>): string {
+  const where = blockedAt === undefined ? '' : ` in ${blockedAt}`
+  return `its event loop was blocked for ${Math.round(missingMs)} ms${where}`
 }

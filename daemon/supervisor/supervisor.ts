@@ -202,7 +202,8 @@ export class Supervisor {
   // --- inside ------------------------------------------------------------------------------------------------
 
   #status(unit: Unit): ModuleStatus {
-    return moduleStatus(unit, this.#verdicts(unit.id), this.#env.hosts.isolation, this.#env.clock.now())
+    const { hosts, ports, clock } = this.#env
+    return moduleStatus(unit, this.#verdicts(unit.id), hosts.isolation, ports.status(unit.id), clock.now())
   }
 
   async #startWanted(moduleId: string, because: string): Promise<void> {

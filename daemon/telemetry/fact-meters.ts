@@ -15,7 +15,7 @@ interface Seen {
 }
 
 const STRATEGIES = ['graceful', 'rolling', 'canary', 'immediate'] as const
-const DEPARTURES = ['halted', 'exited', 'hung', 'killed'] as const
+const DEPARTURES = ['halted', 'exited', 'hung', 'killed', 'displaced'] as const
 const FIRST_STATUS: Readonly<Record<string, string>> = {
   SAFE: 'queued',
   BORDERLINE: 'awaiting_approval',

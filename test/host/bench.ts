@@ -47,8 +47,14 @@ export function orderFor(dataDir: string, changes: OrderChanges = {}): SpawnOrde
   const named = (name: string): string => join(dataDir, name)
   return {
     moduleId: 'test/actor',
+    runtime: 'process',
+    sandbox: false,
     instance: 'test/actor#1',
     generation: 'g1',
+    dir: named('generations/actor'),
+    command: [],
+    actions: [],
+    listen: {},
     entry: named('generations/actor/index.js'),
     config: {},
     dataDir: named('own'),
@@ -78,7 +84,13 @@ export function orderFor(dataDir: string, changes: OrderChanges = {}): SpawnOrde
       ...changes.permissions,
     },
     limits: {
-      ...{ memory_mb: 256, heartbeat_suspect_ms: 1_000, heartbeat_kill_ms: 5_000, log_lines_per_s: 200 },
+      ...{
+        memory_mb: 256,
+        heartbeat_suspect_ms: 1_000,
+        heartbeat_kill_ms: 5_000,
+        open_files: 256,
+        log_lines_per_s: 200,
+      },
       ...changes.limits,
     },
     timeouts: {

@@ -268,7 +268,14 @@ function countingLedger(): HostLedger & { started: number[]; gone: number[] } {
 }
 
 const launch = (file: string, ...args: string[]) => {
-  return { key: JSON.stringify([file, args]), file, args, env: {}, mayFork: false }
+  return {
+    key: JSON.stringify([file, args]),
+    file,
+    args,
+    env: {},
+    mayFork: false,
+    isolation: 'none' as const,
+  }
 }
 
 t.test('a spare that dies again and again is replaced ever more slowly', async (t) => {

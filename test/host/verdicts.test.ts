@@ -119,6 +119,7 @@ t.test('a module that asks for nothing gets its code, and nothing of the environ
     ],
     env: { PATH: '/bin', HOME: '/root', NEXUS_FD: '3' },
     mayFork: false,
+    isolation: 'node-permission',
   })
   t.ok(key.length > 0)
 })

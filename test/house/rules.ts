@@ -6,7 +6,7 @@ const RUNGS: readonly (readonly string[])[] = [
   ['contracts'],
   ['kit'],
   ['storage', 'telemetry'],
-  ['catalog', 'host', 'security'],
+  ['catalog', 'host', 'listen', 'security'],
   ['gate', 'supervisor'],
   ['health', 'missions'],
   ['insight'],

@@ -6,6 +6,7 @@ import { type Manifest, ManifestSchema } from '../../daemon/contracts/manifest.t
 import type { CallOrder, Departure, HostPool, Instance, SpawnOrder } from '../../daemon/host/port.ts'
 import { seededChance } from '../../daemon/kit/chance.ts'
 import { checker } from '../../daemon/kit/schema.ts'
+import { createPortKeeper } from '../../daemon/listen/listen.ts'
 import type { SupervisorEnvironment } from '../../daemon/supervisor/port.ts'
 import { TestClock } from './test-clock.ts'
 
@@ -24,6 +25,7 @@ export class FakeInstance implements Instance {
   readonly id: string
   readonly generation: string
   readonly pid = 1
+  readonly isolation = 'none'
   readonly actions = ['work']
   readonly has: Instance['has']
   readonly stats = { heartbeat: undefined, cpuPercent: 0, calls: 0, inFlight: 0 }
@@ -130,6 +132,7 @@ export class FakeWorld {
     return {
       catalog: this.#catalog(),
       hosts: this.#hosts(),
+      ports: createPortKeeper(),
       clock: this.clock,
       chance: seededChance(1),
       append: (draft) => this.#append(draft),

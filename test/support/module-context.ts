@@ -38,6 +38,7 @@ export function fakeContext(id: string, options: FakeOptions = {}): FakeContext 
     ...(options.missionId === undefined
       ? {}
       : { mission: { mission_id: options.missionId, epoch: 1, step: 'step', idempotency_token: 'token' } }),
+    listen: (name) => `/nonexistent/${name}`,
     notReady: () => {},
     ready: () => {},
     progress: () => {},

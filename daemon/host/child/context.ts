@@ -27,6 +27,11 @@ export function createContext({ peer, clock, order, asking, metrics, signal }: C
     dataDir: order.data_dir,
     roots: order.roots,
     ...(order.records === undefined ? {} : { records: order.records as never }),
+    listen: (name) => {
+      const path = Object.hasOwn(order.listen, name) ? order.listen[name] : undefined
+      if (path === undefined) throw new Error(`no port is named ${name} in \`listen\` of the manifest`)
+      return path
+    },
     notReady: (reason, retryInMs) =>
       peer.notify('notready', { reason: String(reason), retry_in_ms: retryInMs }),
     ready: () => peer.notify('ready', {}),
