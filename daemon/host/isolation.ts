@@ -11,6 +11,8 @@ export interface Machine {
   readonly walled: boolean
   /** Whether this Node's wall denies the network too (from 25 on); 22 and 24 let everybody connect. */
   readonly deniesNet: boolean
+  /** Whether this Node closes its inspector behind the wall unless `--allow-inspector` opens it; 22.22 knows no such flag. */
+  readonly closesInspector: boolean
   readonly runner: Runner
   /** Where generations lie: every host may read all of them, for a spare does not know yet which one it will run. */
   readonly generationsDir: string
@@ -88,6 +90,8 @@ function nodeFlags(profile: WallProfile): string[] {
     `--max-old-space-size=${profile.limits.memory_mb}`,
     // V8 lets its nursery grow to 128 MB before it looks at the limit above; 8 MB cost no speed that was measured.
     '--max-semi-space-size=8',
+    // Closed until the daemon asks for it (SIGUSR1) to see where a host hangs; then on any free port.
+    '--inspect-port=127.0.0.1:0',
   ]
 }
 
@@ -102,6 +106,7 @@ function wallFlags(machine: Machine, profile: WallProfile): string[] {
       .flatMap((path) => expand(path, profile))
       .map((path) => `--allow-fs-write=${path}`),
     ...(machine.deniesNet && profile.permissions.net ? ['--allow-net'] : []),
+    ...(machine.closesInspector ? ['--allow-inspector'] : []),
     ...(profile.permissions.child_process ? ['--allow-child-process'] : []),
   ]
 }

@@ -42,6 +42,7 @@ export async function exploreMachine(
     setpriv: undefined,
     walled: false,
     deniesNet: process.allowedNodeEnvironmentFlags.has('--allow-net'),
+    closesInspector: process.allowedNodeEnvironmentFlags.has('--allow-inspector'),
     runner: findRunner(),
     generationsDir: realpathSync(around.generationsDir),
     env: around.env,

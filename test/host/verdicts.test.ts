@@ -89,6 +89,7 @@ const machine: Machine = {
   setpriv: '/bin/setpriv',
   walled: true,
   deniesNet: false,
+  closesInspector: false,
   runner: { entry: '/d/runner.js', files: ['/d/runner.js', '/d/rpc.js'] },
   generationsDir: '/data/generations',
   env: {
@@ -113,6 +114,7 @@ t.test('a module that asks for nothing gets its code, and nothing of the environ
         '--disable-warning=SecurityWarning',
         '--max-old-space-size=256',
         '--max-semi-space-size=8',
+        '--inspect-port=127.0.0.1:0',
       ],
       ...['--permission', '--allow-fs-read=/d/runner.js', '--allow-fs-read=/d/rpc.js'],
       ...['--allow-fs-read=/data/generations/*', '/d/runner.js'],
@@ -169,6 +171,16 @@ t.test('the network is opened by name where the wall denies it', async (t) => {
   })
   t.strictSame(flags, [true, false])
 })
+
+t.test(
+  'the inspector is let through where the wall would close it, so that a hang can be seen',
+  async (t) => {
+    const flags = [true, false].map((closesInspector) =>
+      planLaunch({ ...machine, closesInspector }, DEFAULT_PROFILE).args.includes('--allow-inspector'),
+    )
+    t.strictSame(flags, [true, false])
+  },
+)
 
 t.test('hosts are interchangeable when nothing that was fixed at their start differs', async (t) => {
   const key = (more: object) => planLaunch(machine, { ...DEFAULT_PROFILE, ...more }).key
