@@ -124,10 +124,11 @@ class FolderCatalog implements ModuleCatalog {
 
   /** What runs is what was hashed: manifest and entry are those of the copy. */
   async #describe(moduleId: ModuleId, id: GenerationId, dir: string): Promise<Generation> {
-    const entry = await readManifest(moduleId, dir, this.#scanRules)
-    refuseInvalid(entry)
-    const { manifest } = entry
-    return { id, moduleId, dir, entry: await realpath(resolve(dir, manifest.entry ?? '')), manifest }
+    const found = await readManifest(moduleId, dir, this.#scanRules)
+    refuseInvalid(found)
+    const { manifest } = found
+    const entry = manifest.entry === undefined ? '' : await realpath(resolve(dir, manifest.entry))
+    return { id, moduleId, dir, entry, manifest }
   }
 
   async #inTurn<T>(moduleId: ModuleId, work: () => Promise<T>): Promise<T> {

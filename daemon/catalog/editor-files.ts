@@ -6,9 +6,9 @@ export function isPassing(name: string): boolean {
   return PASSING.some((pattern) => pattern.test(name))
 }
 
-/** Folders that are not the module's own text: they change often, or are large, or both. */
+/** Folders that are not the module's own text: they change often, or are large, or are made by running it. */
 export function isForeignFolder(name: string): boolean {
-  return name === '.git' || name === '.hg' || name === '.svn'
+  return name === '.git' || name === '.hg' || name === '.svn' || name === '__pycache__'
 }
 
 /** Whether a change of this name is nothing to reload for: dependencies change with what names them. */

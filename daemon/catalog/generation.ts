@@ -1,11 +1,12 @@
 import { randomUUID } from 'node:crypto'
 import { constants } from 'node:fs'
 import { chmod, lstat, mkdir, open, readdir, realpath, rename, rm } from 'node:fs/promises'
-import { dirname, join } from 'node:path'
+import { dirname, join, relative } from 'node:path'
 import { NexusError } from '../contracts/failure.ts'
 import type { GenerationId, ModuleId } from '../contracts/ids.ts'
 import { type Clock, sleep } from '../kit/clock.ts'
 import { codeOf } from '../storage/disk.ts'
+import { isForeignFolder } from './editor-files.ts'
 import { mapSome } from './map-some.ts'
 import { UnsafeFile } from './safe-file.ts'
 import { newestChangeMs } from './stamp.ts'
@@ -171,13 +172,18 @@ async function judged(moduleId: ModuleId, hashing: Promise<TreeHash>): Promise<T
 /** Whether a generation has every file in its size and nothing else; `findGeneration` looks at the bytes as well. */
 async function isWhole(dir: string, files: readonly TreeFile[]): Promise<boolean> {
   const there = await readdir(dir, { recursive: true, withFileTypes: true }).catch(missing)
-  if (there === undefined || there.filter((entry) => !entry.isDirectory()).length !== files.length)
-    return false
+  const own = there?.filter((entry) => !entry.isDirectory() && !isForeign(relative(dir, entry.parentPath)))
+  if (own?.length !== files.length) return false
   const looks = await mapSome(files, SYNCS_AT_ONCE, async ({ path, sizeBytes }) => {
     const stats = await lstat(join(dir, path)).catch(missing)
     return stats?.isFile() === true && stats.size === sizeBytes
   })
   return looks.every(Boolean)
+}
+
+/** What running it left there (Python keeps compiled code beside the source) was never part of it. */
+function isForeign(folder: string): boolean {
+  return folder.split('/').some((name) => isForeignFolder(name))
 }
 
 /** Copies while hashing: the hash is of the bytes that were written. */

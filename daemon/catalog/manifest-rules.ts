@@ -15,7 +15,7 @@ export function judgeManifest(moduleId: ModuleId, manifest: Manifest): Issue[] {
   return [
     ...named,
     ...unbuilt(manifest),
-    ...entryIssues(manifest.entry),
+    ...programIssues(manifest),
     ...permissionIssues(manifest.permissions),
     ...configIssues(manifest.config),
     ...actionIssues(manifest),
@@ -27,14 +27,9 @@ export function judgeManifest(moduleId: ModuleId, manifest: Manifest): Issue[] {
 /** Valid words of the format that this version does not keep: refused, since ignoring them would be a lie. */
 function unbuilt(manifest: Manifest): Issue[] {
   const issues: Issue[] = []
-  if (manifest.runtime !== 'process') {
-    const detail = `"${manifest.runtime}" is not built yet; this version runs "process" only, remove the field`
+  if (manifest.runtime === 'shared') {
+    const detail = '"shared" is not built yet; remove the field, or choose "process"'
     issues.push({ pointer: '/runtime', detail })
-  } else if (manifest.command !== undefined) {
-    issues.push({
-      pointer: '/command',
-      detail: 'belongs to the runtime "exec", which is not built yet; name an `entry`',
-    })
   }
   if (manifest.sandbox) {
     const detail = 'is not built yet; remove it if the permissions of Node are wall enough for this module'
@@ -48,6 +43,30 @@ function unbuilt(manifest: Manifest): Issue[] {
     issues.push({ pointer: '/permissions/secrets', detail })
   }
   return issues
+}
+
+/** What runs: a file of JavaScript, or any program. */
+function programIssues({ runtime, entry, command }: Manifest): Issue[] {
+  if (runtime !== 'exec') {
+    const detail = 'belongs to the runtime "exec"; add `"runtime": "exec"`, or name an `entry` instead'
+    return [...(command === undefined ? [] : [{ pointer: '/command', detail }]), ...entryIssues(entry)]
+  }
+  const stray = 'does not go with the runtime "exec"; name the program in `command`'
+  const issues = entry === undefined ? [] : [{ pointer: '/entry', detail: stray }]
+  if (command !== undefined) return [...issues, ...commandIssues(command)]
+  const detail = 'is missing; the runtime "exec" needs the program and its arguments'
+  return [...issues, { pointer: '/command', detail }]
+}
+
+function commandIssues(command: readonly string[]): Issue[] {
+  const [program = ''] = command
+  const issue = (index: number, detail: string): Issue => ({ pointer: `/command/${index}`, detail })
+  const nul = command.findIndex((word) => word.includes('\0'))
+  if (nul !== -1) return [issue(nul, 'has a NUL character in it')]
+  if (isAbsolute(program) || normalize(program).startsWith('..')) {
+    return [issue(0, 'must be a path inside the module folder (./serve), or the name of a program on PATH')]
+  }
+  return []
 }
 
 function entryIssues(entry: string | undefined): Issue[] {

@@ -51,6 +51,12 @@ export async function readManifest(
   const issues = judgeManifest(moduleId, checked.value)
   if (issues.length > 0) return invalid(issues)
 
+  if (checked.value.runtime === 'exec') {
+    const fault = await programFault(folder, checked.value.command?.[0] ?? '', within)
+    return fault === undefined
+      ? { kind: 'valid', moduleId, folder, manifest: checked.value }
+      : invalid([fault])
+  }
   const entry = await findEntry(folder, checked.value.entry, within)
   if (typeof entry !== 'string') return invalid([entry])
   return { kind: 'valid', moduleId, folder, manifest: { ...checked.value, entry } }
@@ -80,6 +86,8 @@ const checkShape = checker<Manifest>(ManifestSchema, { defaults: true })
 /** The larger of two exists only by mistake; what is built goes before what it was built from. */
 const ENTRY_NAMES = ['index.js', 'index.ts']
 const ENTRY_BYTES_MAX = 16 * 1_048_576
+/** A compiled program carries its libraries. */
+const PROGRAM_BYTES_MAX = 64 * 1_048_576
 
 /** The real path of a module folder that may be trusted, or what is wrong with it. */
 async function openFolder(moduleId: ModuleId, folder: string, rules: ManifestRules): Promise<string | Issue> {
@@ -120,6 +128,19 @@ async function findEntry(
     pointer: '/entry',
     detail: `names ${wanted}, which is not in the folder; add it or correct \`entry\``,
   }
+}
+
+/** What is wrong with the program of an `exec` module; one on PATH is looked for when it starts. */
+async function programFault(
+  folder: string,
+  program: string,
+  rules: { within: string; owners: ReadonlySet<number> },
+): Promise<Issue | undefined> {
+  if (!program.includes('/')) return undefined
+  const issue = (detail: string): Issue => ({ pointer: '/command/0', detail: `${program} ${detail}` })
+  const read = await attempt(readSafeFile(join(folder, program), { ...rules, bytesMax: PROGRAM_BYTES_MAX }))
+  if (!read.ok) return issue(read.missing ? 'is not in the folder; add it or correct `command`' : read.detail)
+  return read.value.executable ? undefined : issue('may not be executed; run `chmod u+x` on it')
 }
 
 type Attempt<T> =

@@ -27,7 +27,7 @@ export interface Generation {
   readonly moduleId: ModuleId
   /** Real path. */
   readonly dir: string
-  /** Real path of the entry file. */
+  /** Real path of the entry file; empty for `exec`. */
   readonly entry: string
   readonly manifest: Manifest
 }

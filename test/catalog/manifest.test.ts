@@ -163,19 +163,39 @@ t.test('what one field says about another is judged', async (t) => {
 t.test('what this version does not keep is refused, not ignored', async (t) => {
   t.strictSame(
     await issuesOf(t, {
-      runtime: 'exec',
-      command: ['run'],
+      runtime: 'shared',
       sandbox: true,
       listen: [{ name: 'web', port: 80 }],
       permissions: { secrets: ['token'] },
     }),
     [
-      '/runtime "exec" is not built yet; this version runs "process" only, remove the field',
+      '/runtime "shared" is not built yet; remove the field, or choose "process"',
       '/sandbox is not built yet; remove it if the permissions of Node are wall enough for this module',
       '/listen is not built yet; remove it, or open the port in `start`',
       '/permissions/secrets is not built yet; remove it, and hand the secret over by `env` or a file meanwhile',
     ],
   )
+})
+
+t.test('an exec module names a program of its folder or on PATH, and nothing else', async (t) => {
+  const exec = (...command: string[]) =>
+    issuesOf(t, { runtime: 'exec', ...(command.length > 0 && { command }) })
+  const outside = 'must be a path inside the module folder (./serve), or the name of a program on PATH'
+  t.strictSame(await exec('python3', '-u', 'main.py'), [])
+  t.strictSame(await exec(), ['/command is missing; the runtime "exec" needs the program and its arguments'])
+  t.strictSame(await exec('/usr/bin/python3'), [`/command/0 ${outside}`])
+  t.strictSame(await exec('../n/serve'), [`/command/0 ${outside}`])
+  t.strictSame(await exec('python3', 'a\0b'), ['/command/1 has a NUL character in it'])
+  t.strictSame(await exec('./serve'), [
+    '/command/0 ./serve is not in the folder; add it or correct `command`',
+  ])
+  t.strictSame(await exec('./index.js'), ['/command/0 ./index.js may not be executed; run `chmod u+x` on it'])
+  t.strictSame(await issuesOf(t, { runtime: 'exec', entry: 'index.js', command: ['sh'] }), [
+    '/entry does not go with the runtime "exec"; name the program in `command`',
+  ])
+  t.strictSame(await issuesOf(t, { command: ['sh'] }), [
+    '/command belongs to the runtime "exec"; add `"runtime": "exec"`, or name an `entry` instead',
+  ])
 })
 
 t.test('the entry is index.js, then index.ts, then what is named, and always inside', async (t) => {
