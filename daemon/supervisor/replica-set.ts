@@ -48,6 +48,8 @@ export class ReplicaSet {
   readonly #spawn: (replica: Replica, listener: InstanceListener, inherited: unknown) => Promise<Instance>
   readonly #events: ReplicaSetEvents
   readonly #clock: Clock
+  /** Looks of drains that wait for the last call. */
+  readonly #drains = new Set<() => void>()
   #closing = false
 
   constructor(
@@ -78,13 +80,6 @@ export class ReplicaSet {
     return [...this.replicas].filter(({ state }) => state === 'ready')
   }
 
-  get inFlight(): number {
-    return [...this.replicas].reduce(
-      (sum, { busy }) => sum + [...busy.values()].reduce((a, b) => a + b, 0),
-      0,
-    )
-  }
-
   /**
    * Brings up one more replica and resolves once it has started: ready, or not ready by its own word.
    *
@@ -112,13 +107,13 @@ export class ReplicaSet {
     try {
       const instance = await this.#spawn(replica, this.#listen(replica, listener), options.inherited)
       replica.instance = instance
+      this.#assertWanted(replica)
       this.#enter(replica, 'booting')
-      this.#assertWanted()
       const died = instance.gone.then((departure) => {
         throw startFailure(this.generation.moduleId, departure)
       })
       await Promise.race([this.#start(instance, options), died])
-      this.#assertWanted()
+      this.#assertWanted(replica)
       this.#watch(replica, instance)
       // `notReady` may have been said during the start; then it stays so.
       if (replica.state === 'booting') this.#becomeReady(replica)
@@ -132,40 +127,51 @@ export class ReplicaSet {
 
   /** Takes no more calls; waits until those in flight have ended, `drainMs` at most, then stops every instance. */
   async retire(drainMs: number, stopMs: number): Promise<void> {
-    for (const replica of this.replicas) if (replica.state === 'ready') this.#enter(replica, 'draining')
-    const deadlineMs = this.#clock.elapsed() + drainMs
-    await this.#drained(deadlineMs)
+    await this.drain([...this.replicas], drainMs)
     await this.halt(stopMs)
+  }
+
+  /** Drains and stops some of its replicas; the others go on. */
+  async release(replicas: readonly Replica[], drainMs: number, stopMs: number): Promise<void> {
+    await this.drain(replicas, drainMs)
+    await Promise.all(replicas.map((replica) => this.#haltOne(replica, stopMs)))
+  }
+
+  /** These take no more calls; resolves when those in flight on them have ended, after `drainMs` at most. */
+  async drain(replicas: readonly Replica[], drainMs: number): Promise<void> {
+    for (const replica of replicas) if (replica.state === 'ready') this.#enter(replica, 'draining')
+    const isIdle = (): boolean => replicas.every((replica) => inFlightOf(replica) === 0)
+    if (isIdle()) return
+    await new Promise<void>((resolve) => {
+      const end = (): void => {
+        timer.cancel()
+        this.#drains.delete(look)
+        resolve()
+      }
+      const look = (): void => {
+        if (isIdle()) end()
+      }
+      const timer = this.#clock.after(drainMs, end)
+      this.#drains.add(look)
+    })
   }
 
   /** Stops every instance, also those still coming up. */
   async halt(stopMs: number): Promise<void> {
     this.#closing = true
-    await Promise.all(
-      [...this.replicas].map(async (replica) => {
-        this.#enter(replica, 'exiting')
-        await replica.instance?.halt(stopMs)
-        if (replica.instance !== undefined) this.#drop(replica)
-      }),
-    )
+    await Promise.all([...this.replicas].map((replica) => this.#haltOne(replica, stopMs)))
   }
 
   /** Must be called when a call ended, so that a waiting drain can go on. */
   released(): void {
-    if (this.inFlight === 0) this.#onDrained?.()
+    for (const look of this.#drains) look()
   }
 
-  #onDrained: (() => void) | undefined
-
-  async #drained(deadlineMs: number): Promise<void> {
-    if (this.inFlight === 0) return
-    await new Promise<void>((resolve) => {
-      const timer = this.#clock.after(deadlineMs - this.#clock.elapsed(), resolve)
-      this.#onDrained = () => {
-        timer.cancel()
-        resolve()
-      }
-    })
+  async #haltOne(replica: Replica, stopMs: number): Promise<void> {
+    if (replica.state === 'exited') return
+    this.#enter(replica, 'exiting')
+    await replica.instance?.halt(stopMs)
+    if (replica.instance !== undefined) this.#drop(replica)
   }
 
   async #start(instance: Instance, options: BringOptions): Promise<void> {
@@ -237,9 +243,14 @@ export class ReplicaSet {
     this.released()
   }
 
-  #assertWanted(): void {
-    if (this.#closing) throw startFailure(this.generation.moduleId, { how: 'halted' })
+  #assertWanted({ state }: Replica): void {
+    const isLetGo = state === 'draining' || state === 'exiting' || state === 'exited'
+    if (this.#closing || isLetGo) throw startFailure(this.generation.moduleId, { how: 'halted' })
   }
+}
+
+function inFlightOf({ busy }: Replica): number {
+  return [...busy.values()].reduce((sum, count) => sum + count, 0)
 }
 
 type InnerEvents = 'notReady' | 'ready' | 'suspect' | 'recovered'
