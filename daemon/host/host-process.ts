@@ -15,6 +15,8 @@ export interface Ending {
 /** Whoever a host works for hears what it says. */
 export interface HostOwner extends Pick<RpcAudience, 'request' | 'notice' | 'violation'> {
   output(line: OutputLine): void
+  /** It closed its pipe but lives on. Without this it is killed: it is out of reach. */
+  closed?(): void
 }
 
 /** Remembers which processes run, for a daemon that comes after this one. */
@@ -48,6 +50,7 @@ export class HostProcess {
       detached: true,
       stdio: ['ignore', 'pipe', 'pipe', 'pipe'],
       env: launch.env,
+      cwd: launch.cwd,
     })
     this.pid = child.pid
     this.mayFork = launch.mayFork
@@ -124,9 +127,14 @@ export class HostProcess {
       },
       // An exit closes the pipe a moment before it is reported; one that lives on is out of reach and must go.
       closed: () => {
-        if (this.#alive) this.#mute = this.#clock.after(CLOSED_WAIT_MS, () => this.signal('SIGKILL'))
+        if (this.#alive) this.#mute = this.#clock.after(CLOSED_WAIT_MS, () => this.#outOfReach())
       },
     }
+  }
+
+  #outOfReach(): void {
+    if (this.#owner?.closed === undefined) this.signal('SIGKILL')
+    else this.#owner.closed()
   }
 
   async #watch(child: ChildProcess): Promise<Ending> {

@@ -26,6 +26,8 @@ export interface Launch {
   readonly file: string
   readonly args: readonly string[]
   readonly env: Readonly<Record<string, string>>
+  /** The daemon's own when absent. */
+  readonly cwd?: string
   /** It may have children, so its whole group is killed when it ends. */
   readonly mayFork: boolean
   readonly isolation: Isolation
@@ -136,7 +138,8 @@ function expand(path: string, profile: WallProfile): string[] {
   )
 }
 
-function environment(from: Machine['env'], names: readonly string[]): Record<string, string> {
+/** What a host is given of the daemon's environment: little, and where its pipe is. */
+export function environment(from: Machine['env'], names: readonly string[]): Record<string, string> {
   const granted = [...GIVEN_NAMES, ...names.filter((name) => !isWithheld(name))]
   const pairs = granted.flatMap((name) => (from[name] === undefined ? [] : [[name, from[name]]]))
   return { ...Object.fromEntries(pairs), NEXUS_FD: '3' }
