@@ -33,6 +33,8 @@ export interface LoadResult {
   readonly firstMs: ReadonlyMap<string, number>
   /** Longest time without an answer. */
   readonly gapMs: number
+  /** Time without an answer when it was stopped. */
+  readonly silentMs: number
   /** The version that answered last. */
   readonly last: string | undefined
 }
@@ -63,9 +65,10 @@ export function startLoad(port: number, everyMs: number, keepAlive = false): { s
   return {
     stop: async () => {
       clearInterval(timer)
+      const silentMs = performance.now() - answeredMs
       await Promise.all(pending)
       agent?.destroy()
-      return { ok, failed, firstMs, gapMs: Math.max(gapMs, performance.now() - answeredMs), last }
+      return { ok, failed, firstMs, gapMs: Math.max(gapMs, silentMs), silentMs, last }
     },
   }
 }

@@ -25,8 +25,8 @@ export interface BrokenFigure {
   readonly failed: number
   /** Longest time without an answer. */
   readonly gapMs: number
-  /** Whether the former version serves in the end. */
-  readonly kept: boolean
+  /** Who serves in the end: the former version, the broken one (now and then), or nobody. */
+  readonly end: 'old' | 'broken' | 'nobody'
 }
 
 /** How much is measured: `quick` shows that the bench works, not what the figures are. */
@@ -141,8 +141,9 @@ export async function measureBroken(contender: Contender): Promise<Figures> {
       const deployed = site.deploy({ version: 'broken', fault })
       await Promise.race([deployed, sleep(BROKEN_MS)])
       await sleep(BROKEN_MS)
-      const { ok, failed, gapMs, last } = await load.stop()
-      broken.push({ fault, ok, failed, gapMs: Math.round(gapMs), kept: last === 'v1' })
+      const { ok, failed, gapMs, silentMs, last } = await load.stop()
+      const end = silentMs > SILENT_MS ? 'nobody' : last === 'v1' ? 'old' : 'broken'
+      broken.push({ fault, ok, failed, gapMs: Math.round(gapMs), end })
       await Promise.race([deployed, sleep(1)])
     } finally {
       await site.stop()
@@ -193,3 +194,5 @@ const NO_KEEP = new Agent({ keepAlive: false })
 const REPLICAS = 2
 const SETTLE_MS = 4_000
 const BROKEN_MS = 8_000
+/** Without an answer for so long, nobody serves. */
+const SILENT_MS = 1_000

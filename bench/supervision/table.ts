@@ -48,8 +48,8 @@ function brokenRows(each: (show: (figures: Figures) => string) => string[]): str
 
 function brokenText(figure: BrokenFigure | undefined): string {
   if (figure === undefined) return '–'
-  const { ok, failed, gapMs, kept } = figure
-  return `${kept ? 'old serves' : 'OUTAGE'}, ${failed} of ${ok + failed} failed, gap ${gapMs} ms`
+  const { ok, failed, gapMs, end } = figure
+  return `${ENDS[end]}, ${failed} of ${ok + failed} failed, gap ${gapMs} ms`
 }
 
 function failures(figure: { readonly ok: number; readonly failed: number } | undefined): string {
@@ -83,3 +83,4 @@ function number(value: number | undefined): string {
 }
 
 const SHARED_TARGET = 'ready ≤ 15 s, status ≤ 20 ms, scrape ≤ 100 ms (1,000)'
+const ENDS = { old: 'old serves', broken: 'new serves', nobody: 'OUTAGE' } as const
