@@ -16,7 +16,7 @@ import { profileOf } from './provide.ts'
 import { notReloaded } from './reload-result.ts'
 import { Reloads } from './reloads.ts'
 import type { ModuleMemory } from './remembered.ts'
-import type { ReplicaSet } from './replica-set.ts'
+import type { Replica, ReplicaSet } from './replica-set.ts'
 import type { RestartBudget } from './restart-policy.ts'
 import { Retries } from './retries.ts'
 import { effectiveConfig } from './settings.ts'
@@ -95,7 +95,7 @@ export class Unit {
     this.desk = new CallDesk({
       moduleId: id,
       clock: env.clock,
-      serving: () => this.serving,
+      ready: () => this.takers,
       mayWait: () => this.callable,
       notReady: () => new NexusError('MODULE_NOT_READY', { module: id, state: this.state }),
       keep: (bytes) => env.keep(bytes),
@@ -127,6 +127,10 @@ export class Unit {
   }
   get serving(): ReplicaSet | undefined {
     return this.#core.works.serving
+  }
+  /** Every replica that takes calls now: those that connections may be led to, too. */
+  get takers(): readonly Replica[] {
+    return this.#core.works.ready
   }
   get generation(): Generation | undefined {
     return this.serving?.generation ?? this.#core.works.generation

@@ -1,11 +1,14 @@
 import type { Generation } from '../catalog/port.ts'
-import type { ReplicaSet } from './replica-set.ts'
+import type { Replica, ReplicaSet } from './replica-set.ts'
 
-/** What of a module exists as code: the generation that is wanted, the set that serves, and those on their way out. */
+/** What of a module exists as code: the generation that is wanted, the sets that serve, and those on their way out. */
 export class Works {
   /** The one to start; undefined lets the next start look at the disk. */
   generation: Generation | undefined
+  /** The set whose generation and settings the module has. */
   serving: ReplicaSet | undefined
+  /** The set that takes calls too, while a reload goes on one replica at a time. */
+  beside: ReplicaSet | undefined
   readonly #retiring = new Set<Promise<void>>()
   #run = 0
 
@@ -14,16 +17,23 @@ export class Works {
     return this.#run
   }
 
+  /** Every replica that takes calls, of whichever set. */
+  get ready(): readonly Replica[] {
+    const { serving, beside } = this
+    return beside === undefined ? (serving?.ready ?? []) : [...(serving?.ready ?? []), ...beside.ready]
+  }
+
   get isReady(): boolean {
-    return (this.serving?.ready.length ?? 0) > 0
+    return this.ready.length > 0
   }
 
   /** Ends the run: what serves or comes up is retired. */
   discard(): void {
     this.#run += 1
-    const set = this.serving
+    const sets = [this.serving, this.beside]
     this.serving = undefined
-    if (set !== undefined) this.retire(set)
+    this.beside = undefined
+    for (const set of sets) if (set !== undefined) this.retire(set)
   }
 
   /** Lets a set finish its calls and go, beside everything else. */
