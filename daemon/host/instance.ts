@@ -1,13 +1,14 @@
 import { NexusError } from '../contracts/failure.ts'
 import type { ConfigChange, ConfigureAnswer, HealthAnswer } from '../contracts/module.ts'
 import type { HeartbeatParams } from '../contracts/wire.ts'
-import { type InitializeAnswer, type InitializeParams, RPC_CODES } from '../contracts/wire.ts'
+import { type InitializeAnswer, RPC_CODES } from '../contracts/wire.ts'
 import type { Clock } from '../kit/clock.ts'
 import { askModule, awaitCall, failedCall, thrownOf } from './calls.ts'
 import { Ears } from './ears.ts'
 import { readHealth, readInitializeAnswer } from './heard.ts'
-import { heartbeatEveryMs, type PulseLimits } from './heartbeat.ts'
+import type { PulseLimits } from './heartbeat.ts'
 import type { HostProcess } from './host-process.ts'
+import { introductionOf } from './introduction.ts'
 import type {
   CallAnswer,
   CallOrder,
@@ -208,7 +209,7 @@ export class ProcessInstance implements Instance, Patient {
   async #import(): Promise<void> {
     const order = this.#order
     try {
-      const said = await this.#host.peer.request('initialize', initial(order), order.timeouts.start_ms)
+      const said = await this.#host.peer.request('initialize', introductionOf(order), order.timeouts.start_ms)
       const answer = readInitializeAnswer(said)
       if (answer === undefined) throw startFailure(order.moduleId, 'import', 'the host gave no proper answer')
       this.#answer = answer
@@ -276,24 +277,6 @@ export class ProcessInstance implements Instance, Patient {
   #end(because: Departure): void {
     if (this.#host.alive) this.#because ??= because
     this.#host.signal('SIGKILL')
-  }
-}
-
-function initial(order: SpawnOrder): InitializeParams {
-  const reads = [...order.permissions.fs_read, ...order.permissions.fs_write]
-  return {
-    module_id: order.moduleId,
-    instance: order.instance,
-    generation: order.generation,
-    entry: order.entry,
-    config: order.config,
-    data_dir: order.dataDir,
-    roots: reads.includes('$ROOTS') ? order.roots : [],
-    ...(reads.includes('$RECORDS') ? { records: order.records } : {}),
-    ...(order.inherited === undefined ? {} : { inherited: order.inherited }),
-    listen: order.listen,
-    commands: order.permissions.commands,
-    heartbeat_ms: heartbeatEveryMs(order.limits.heartbeat_suspect_ms),
   }
 }
 
