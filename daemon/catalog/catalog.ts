@@ -7,6 +7,7 @@ import { didYouMean } from '../kit/nearest.ts'
 import {
   findGeneration,
   type GenerationRules,
+  type KeptTree,
   makeGeneration,
   pruneGenerations,
   untilQuiet,
@@ -16,6 +17,9 @@ import type { CatalogEntry, Generation, ModuleCatalog } from './port.ts'
 import { type Requirement, startOrder } from './requires.ts'
 import { trustedOwners } from './safe-file.ts'
 import { lookAt, type ScanRules, scanModules } from './scan.ts'
+import { pruneStripped, stripGeneration } from './stripped.ts'
+import { Stripper } from './stripper.ts'
+import type { TreeFile } from './tree.ts'
 import { type WatchListener, type WatchOptions, watchModules } from './watch.ts'
 
 export interface CatalogOptions {
@@ -56,6 +60,9 @@ class FolderCatalog implements ModuleCatalog {
   readonly #turns = new Map<ModuleId, Promise<unknown>>()
   readonly #watchRules: WatchOptions
   readonly #unwatch: (() => Promise<void>)[] = []
+  readonly #stripper: Stripper
+  /** Modules that hold TypeScript. */
+  readonly #scripted = new Set<ModuleId>()
 
   constructor(options: CatalogOptions, owners: ReadonlySet<number>) {
     const { dirs, generationsDir, clock, log } = options
@@ -67,6 +74,7 @@ class FolderCatalog implements ModuleCatalog {
     }
     this.#scanRules = { dirs, owners, warn }
     this.#generationRules = { generationsDir, clock, owners, quietMs: options.quietMs }
+    this.#stripper = new Stripper(clock)
     this.#watchRules = { dirs, clock, quietMs: options.quietMs, warn }
   }
 
@@ -95,40 +103,63 @@ class FolderCatalog implements ModuleCatalog {
         throw new NexusError('MODULE_UNKNOWN', { module: moduleId, nearest: hint })
       }
       refuseInvalid(entry)
-      const { id, dir } = await makeGeneration(moduleId, entry.folder, this.#generationRules)
-      return this.#describe(moduleId, id, dir)
+      return this.#describe(moduleId, await makeGeneration(moduleId, entry.folder, this.#generationRules))
     })
   }
 
   kept(moduleId: ModuleId, id: GenerationId): Promise<Generation> {
     return this.#inTurn(moduleId, async () => {
-      const found = await findGeneration(moduleId, id, this.#generationRules)
-      return this.#describe(moduleId, found.id, found.dir)
+      return this.#describe(moduleId, await findGeneration(moduleId, id, this.#generationRules))
     })
   }
 
   prune(moduleId: ModuleId, keep: readonly GenerationId[]): Promise<void> {
-    return this.#inTurn(moduleId, () =>
-      pruneGenerations(moduleId, keep, this.#generationRules.generationsDir),
-    )
+    return this.#inTurn(moduleId, async () => {
+      const { generationsDir } = this.#generationRules
+      await pruneGenerations(moduleId, keep, generationsDir)
+      await pruneStripped(moduleId, keep, generationsDir)
+    })
   }
 
   async watch(listener: WatchListener): Promise<void> {
-    this.#unwatch.push(await watchModules(this.#watchRules, listener))
+    const touched = (moduleId: ModuleId): void => {
+      // It boots while the folder comes to rest.
+      if (this.#scripted.has(moduleId)) this.#stripper.warm()
+      listener.touched(moduleId)
+    }
+    const settled = (moduleId: ModuleId): void => listener.settled(moduleId)
+    this.#unwatch.push(await watchModules(this.#watchRules, { touched, settled }))
   }
 
   async close(): Promise<void> {
     await Promise.all(this.#unwatch.splice(0).map((unwatch) => unwatch()))
     await Promise.all(this.#turns.values())
+    await this.#stripper.close()
   }
 
   /** What runs is what was hashed: manifest and entry are those of the copy. */
-  async #describe(moduleId: ModuleId, id: GenerationId, dir: string): Promise<Generation> {
+  async #describe(moduleId: ModuleId, { id, dir, files }: KeptTree): Promise<Generation> {
     const found = await readManifest(moduleId, dir, this.#scanRules)
     refuseInvalid(found)
     const { manifest } = found
     const entry = manifest.entry === undefined ? '' : await realpath(resolve(dir, manifest.entry))
+    await this.#strip(moduleId, id, dir, files)
     return { id, moduleId, dir, entry, manifest }
+  }
+
+  /** Without the copies hosts strip for themselves, so a failure costs memory and nothing else. */
+  async #strip(moduleId: ModuleId, id: GenerationId, dir: string, files: readonly TreeFile[]): Promise<void> {
+    if (files.some(({ sha256 }) => sha256 !== undefined)) this.#scripted.add(moduleId)
+    else this.#scripted.delete(moduleId)
+    try {
+      await stripGeneration(moduleId, id, dir, files, {
+        generationsDir: this.#generationRules.generationsDir,
+        strip: (code) => this.#stripper.strip(code),
+      })
+    } catch (error) {
+      const reason = error instanceof Error ? error.message : String(error)
+      this.#scanRules.warn('TypeScript is stripped in each host', { module: moduleId, reason })
+    }
   }
 
   async #inTurn<T>(moduleId: ModuleId, work: () => Promise<T>): Promise<T> {

@@ -26,20 +26,27 @@ export interface GenerationRules extends TreeRules {
   readonly generationsDir: string
 }
 
+/** A generation on disk, and its files as they were hashed. */
+export interface KeptTree {
+  readonly id: GenerationId
+  /** Real path. */
+  readonly dir: string
+  readonly files: readonly TreeFile[]
+}
+
 /**
  * Copies a module folder to its generation and makes it durable; content that is there already is only looked over.
  *
  * The folder is read twice, and both must agree: what is copied is then a state the folder really had, not half of one
  * and half of the next. Nothing of a failed try stays behind.
  *
- * @returns The generation's id and its real path.
  * @throws NexusError `GENERATION_REFUSED`.
  */
 export async function makeGeneration(
   moduleId: ModuleId,
   folder: string,
   rules: GenerationRules,
-): Promise<{ id: GenerationId; dir: string }> {
+): Promise<KeptTree> {
   const home = await makeHome(moduleId, rules.generationsDir)
   let changed = ''
   for (let copies = 1; copies <= COPIES_MAX; copies += 1) {
@@ -47,14 +54,14 @@ export async function makeGeneration(
     const source = await judged(moduleId, hashTree(folder, rules))
     if (source !== undefined) {
       const dir = join(home, source.hash)
-      if (await isWhole(dir, source.files)) return { id: source.hash, dir }
+      if (await isWhole(dir, source.files)) return { id: source.hash, dir, files: source.files }
       const copy = `${dir}.tmp-${randomUUID()}`
       try {
         const copied = await judged(moduleId, copyTree(folder, copy, rules))
         if (copied?.hash === source.hash) {
           await syncTree(copy, copied.files)
           await settleIn(copy, dir)
-          return { id: source.hash, dir }
+          return { id: source.hash, dir, files: copied.files }
         }
         changed = firstDifference(source, copied)
       } finally {
@@ -96,7 +103,7 @@ export async function findGeneration(
   moduleId: ModuleId,
   id: GenerationId,
   rules: GenerationRules,
-): Promise<{ id: GenerationId; dir: string }> {
+): Promise<KeptTree> {
   const unknown = (cause?: unknown) =>
     new NexusError('GENERATION_UNKNOWN', { module: moduleId, generation: id }, { cause })
   const home = join(rules.generationsDir, moduleId)
@@ -105,13 +112,13 @@ export async function findGeneration(
   if (whole === undefined || found.length > 1 || id === '') throw unknown()
   const dir = join(home, whole)
   try {
-    const { hash } = await hashTree(dir, rules)
+    const { hash, files } = await hashTree(dir, rules)
     if (hash !== whole) throw unknown(new Error(`${dir} has been changed: its content hashes to ${hash}`))
+    return { id: whole, dir, files }
   } catch (error) {
     if (error instanceof UnsafeFile || codeOf(error) !== '') throw unknown(error)
     throw error
   }
-  return { id: whole, dir }
 }
 
 /** Removes generations that are not in `keep`, and what broken copies left behind. */

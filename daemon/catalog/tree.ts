@@ -21,6 +21,8 @@ export interface TreeFile {
   readonly path: string
   readonly sizeBytes: number
   readonly executable: boolean
+  /** Of TypeScript: SHA-256 of the bytes, hex. */
+  readonly sha256?: string
 }
 
 export interface TreeHash {
@@ -58,7 +60,8 @@ export async function hashTree(root: string, rules: TreeRules, visit?: TreeVisit
     const { bytes, executable } = file
     // Lengths in front, so that no two trees can run together into one text.
     hash.update(`${Buffer.byteLength(path)} ${path} ${executable ? 'x' : '-'} ${bytes.length} `).update(bytes)
-    files.push({ path, sizeBytes: bytes.length, executable })
+    const script = /\.m?ts$/.test(path) ? { sha256: createHash('sha256').update(bytes).digest('hex') } : {}
+    files.push({ path, sizeBytes: bytes.length, executable, ...script })
     await visit?.(path, file)
   }
   return { hash: hash.digest('hex'), files }

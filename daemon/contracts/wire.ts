@@ -10,6 +10,12 @@ export const LINE_BYTES_MAX = 1_048_576
 /** Largest artifact: its base64 and the frame around it stay below a line. */
 export const ARTIFACT_BYTES_MAX = 655_360
 
+/**
+ * Below the folder of generations, like it `<group>/<name>/<generation>/…`: the daemon keeps JavaScript made of a
+ * generation's TypeScript here, and hosts read it in place of the source.
+ */
+export const STRIPPED_FOLDER = '.stripped'
+
 /** `hello`, host → daemon, once after boot: the host is a spare now. */
 export interface HelloParams {
   readonly pid: number

@@ -1,5 +1,8 @@
-import { registerHooks } from 'node:module'
-import { pathToFileURL } from 'node:url'
+import { existsSync, readFileSync } from 'node:fs'
+import { type LoadHookSync, registerHooks } from 'node:module'
+import { dirname, join, relative } from 'node:path'
+import { fileURLToPath, pathToFileURL } from 'node:url'
+import { STRIPPED_FOLDER } from '../../contracts/wire.ts'
 
 /**
  * Keeps the imports of a generation inside it: Node would look for a bare name in every `node_modules` above, and run
@@ -10,7 +13,9 @@ import { pathToFileURL } from 'node:url'
  */
 export function closeGeneration(dir: string): void {
   const inside = pathToFileURL(`${dir}/`).href
+  const load = strippedLoad(dir, inside)
   registerHooks({
+    ...(load === undefined ? {} : { load }),
     resolve(specifier, context, next) {
       const found = next(specifier, context)
       if (context.parentURL?.startsWith(inside) !== true || specifier.startsWith('file:')) return found
@@ -21,6 +26,41 @@ export function closeGeneration(dir: string): void {
       )
     },
   })
+}
+
+/**
+ * Serves JavaScript that the daemon has made of the generation's TypeScript: Node's own stripper would cost this process
+ * 20 MB and 30 ms. Lines and columns are those of the source, and so is the URL. Whatever has no copy Node strips, or
+ * says what is wrong with it.
+ */
+function strippedLoad(dir: string, inside: string): LoadHookSync | undefined {
+  const generations = dirname(dirname(dirname(dir)))
+  const copies = join(generations, STRIPPED_FOLDER, relative(generations, dir))
+  if (!isThere(copies)) return undefined
+  return (url, context, next) => {
+    const format = STRIPPED_FORMATS[context.format ?? '']
+    if (format === undefined || !url.startsWith(inside)) return next(url, context)
+    try {
+      const source = readFileSync(join(copies, relative(dir, fileURLToPath(url))), 'utf8')
+      return { format, source, shortCircuit: true }
+    } catch {
+      return next(url, context)
+    }
+  }
+}
+
+/** Behind the wall even the question may be refused. */
+function isThere(path: string): boolean {
+  try {
+    return existsSync(path)
+  } catch {
+    return false
+  }
+}
+
+const STRIPPED_FORMATS: Readonly<Record<string, 'module' | 'commonjs'>> = {
+  'module-typescript': 'module',
+  'commonjs-typescript': 'commonjs',
 }
 
 /** The folder of a generation, from the path of its entry: it is named by its content hash. */
