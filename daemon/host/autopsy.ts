@@ -1,0 +1,154 @@
+import type { Clock, Timer } from '../kit/clock.ts'
+import { type InspectorAddress, type InspectorDoor, isListeningOn } from './autopsy-door.ts'
+import type { Finding, Frame } from './autopsy-frames.ts'
+import { describePosture, judgePosture, type Posture, readPosture } from './autopsy-posture.ts'
+import { lookInside } from './autopsy-visit.ts'
+
+export interface AutopsyOrder {
+  readonly pid: number
+  readonly door: InspectorDoor
+  readonly clock: Clock
+  /** What a stack says of whoever is examined; undefined when it shows nothing of them. */
+  read(frames: readonly Frame[]): Finding | undefined
+  /** Called with what was found, again when more was seen later; never after `forgive` or `close`. */
+  found(finding: Finding): void
+}
+
+/**
+ * Finds out where the event loop of one process is blocked: by its JavaScript stack, seen through its inspector, and
+ * where there is none to see, by what the kernel tells.
+ *
+ * It never waits for anything and nobody waits for it: whoever ends the process takes the `finding` there is.
+ */
+export class Autopsy {
+  readonly #order: AutopsyOrder
+  readonly #timers = new Set<Timer>()
+  #begunMs: number[] = []
+  /** Of the suspicion that lasts; aborted when it is over. */
+  #case: AbortController | undefined
+  #finding: Finding | undefined
+
+  constructor(order: AutopsyOrder) {
+    this.#order = order
+  }
+
+  /** What was found since the last `begin`. */
+  get finding(): Finding | undefined {
+    return this.#finding
+  }
+
+  /** The heartbeat stopped. */
+  begin(): void {
+    this.#drop()
+    this.#finding = undefined
+    const nowMs = this.#order.clock.elapsed()
+    this.#begunMs = this.#begunMs.filter((atMs) => nowMs - atMs < BUDGET_MS)
+    if (this.#begunMs.length >= BUDGET_MAX) return
+    this.#begunMs.push(nowMs)
+    const posture = readPosture(this.#order.pid)
+    if (posture === undefined) return
+    this.#case = new AbortController()
+    if (judgePosture(posture, posture) === 'ask') return this.#ask()
+    this.#after(SECOND_LOOK_MS, () => this.#lookAgain(posture))
+  }
+
+  /** It beats again. An inspector that was opened is closed, or will be when it opens. */
+  forgive(): void {
+    this.#drop()
+  }
+
+  /** The process is gone. */
+  close(): void {
+    this.#drop()
+  }
+
+  #drop(): void {
+    this.#case?.abort()
+    this.#case = undefined
+    for (const timer of this.#timers) timer.cancel()
+    this.#timers.clear()
+  }
+
+  #lookAgain(first: Posture): void {
+    const second = readPosture(this.#order.pid)
+    if (second === undefined) return
+    if (judgePosture(first, second) === 'ask') this.#ask()
+    else this.#conclude({ blockedAt: describePosture(second, 'code outside JavaScript') })
+  }
+
+  #ask(): void {
+    const { door } = this.#order
+    if (door.obstacle !== undefined) return this.#tellUnseen('code', ` (no stack: ${door.obstacle})`)
+    // Code outside JavaScript does not even open the inspector before it is done.
+    this.#after(UNSEEN_MS, () => this.#tellUnseen('code outside JavaScript'))
+    void this.#enter(this.#case?.signal)
+  }
+
+  /** One that is open still, since an earlier visit did not end well, is not opened a second time. */
+  async #enter(signal: AbortSignal | undefined): Promise<void> {
+    const { door, pid } = this.#order
+    const former = door.address
+    if (former !== undefined && (await isListeningOn(pid, former.port))) return this.#visit(former)
+    if (signal?.aborted !== true) door.knock((address) => void this.#visit(address))
+  }
+
+  /** Also when the suspicion is over: then only to close it. */
+  async #visit(address: InspectorAddress): Promise<void> {
+    const { pid, clock, read } = this.#order
+    if (!(await isListeningOn(pid, address.port))) return
+    const leave = await takeTurn()
+    try {
+      const signal = this.#case?.signal ?? AbortSignal.abort()
+      const enough = (frames: readonly Frame[]): boolean => read(frames) !== undefined
+      const frames = await lookInside(address, { clock, waitMs: VISIT_MS, signal, enough })
+      const finding = read(frames)
+      if (finding !== undefined && !signal.aborted) this.#conclude(finding)
+    } finally {
+      leave()
+    }
+  }
+
+  /** Nothing was seen so far; the kernel knows at least what it does. */
+  #tellUnseen(code: 'code' | 'code outside JavaScript', why = ''): void {
+    const posture = this.#finding === undefined ? readPosture(this.#order.pid) : undefined
+    if (posture !== undefined) this.#conclude({ blockedAt: `${describePosture(posture, code)}${why}` })
+  }
+
+  #conclude(finding: Finding): void {
+    this.#finding = finding
+    this.#order.found(finding)
+  }
+
+  #after(waitMs: number, ring: () => void): void {
+    const timer = this.#order.clock.after(waitMs, () => {
+      this.#timers.delete(timer)
+      ring()
+    })
+    this.#timers.add(timer)
+  }
+}
+
+/** Resolves when fewer than `TURNS_MAX` are at it; call the result when done. */
+async function takeTurn(): Promise<() => void> {
+  if (turns >= TURNS_MAX) await new Promise<void>((next) => waiting.push(next))
+  else turns += 1
+  return () => {
+    const next = waiting.shift()
+    if (next === undefined) turns -= 1
+    else next()
+  }
+}
+
+/** Of all visits of this daemon: fifty modules that hang together are seen one after another, while it goes on. */
+const TURNS_MAX = 4
+let turns = 0
+const waiting: (() => void)[] = []
+
+/** A module that stalls again and again has been seen well enough after six times a minute. */
+const BUDGET_MAX = 6
+const BUDGET_MS = 60_000
+/** Long enough for a process that works to do something else. */
+const SECOND_LOOK_MS = 50
+/** A visit takes a tenth of that; the kill comes half a second after the suspicion at the earliest use in mind. */
+const UNSEEN_MS = 400
+const VISIT_MS = 2_000
