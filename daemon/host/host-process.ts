@@ -6,6 +6,7 @@ import { OutputGate, type OutputLine } from './output.ts'
 import type { Isolation } from './port.ts'
 import { type RpcAudience, RpcPeer } from './rpc.ts'
 import type { RunnerHello } from './runner.ts'
+import type { Inside } from './sandbox-proof.ts'
 
 export interface Ending {
   readonly exitCode: number | null
@@ -28,6 +29,8 @@ export interface HostLedger {
 /** One child process with its own group and pipe. It belongs to nobody (a spare) until `adopt`. */
 export class HostProcess {
   readonly pid: number | undefined
+  /** What runs in its sandbox, once that has been seen; `pid` is then only the keeper, which understands nothing but KILL. */
+  inner: Inside | undefined
   readonly mayFork: boolean
   readonly isolation: Isolation
   readonly peer: RpcPeer
@@ -88,7 +91,13 @@ export class HostProcess {
 
   /** Signals the whole group. A process that is gone is no error. */
   signal(name: 'SIGTERM' | 'SIGKILL'): void {
-    if (this.pid !== undefined && this.#alive) signalGroup(this.pid, name)
+    if (this.pid === undefined || !this.#alive) return
+    signalGroup(name === 'SIGTERM' ? (this.inner?.group ?? this.pid) : this.pid, name)
+  }
+
+  /** Process id of the program itself, sandbox or not. */
+  get program(): number | undefined {
+    return this.inner?.pid ?? this.pid
   }
 
   /** How it ended, with the last it wrote: for a process that ended before it could say why. */

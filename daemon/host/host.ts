@@ -1,16 +1,17 @@
 import { mkdirSync, realpathSync } from 'node:fs'
+import { dirname, join } from 'node:path'
 import { NexusError } from '../contracts/failure.ts'
 import type { Clock } from '../kit/clock.ts'
-import { withDeadline } from '../kit/deadline.ts'
-import type { HostProcess } from './host-process.ts'
+import type { Site } from './confine.ts'
+import { spawnExec } from './exec.ts'
+import { greet, sandboxRefusal } from './greet.ts'
 import { ProcessInstance } from './instance.ts'
 import { DEFAULT_PROFILE, type Launch, type Machine, planLaunch } from './isolation.ts'
-import { killLeftovers, Ledger } from './leftovers.ts'
-import { BOOT_MS_MAX, exploreMachine, type RefusedWay } from './machine.ts'
+import { HOSTS_FILE, killLeftovers, Ledger } from './leftovers.ts'
+import { exploreMachine, type RefusedWay } from './machine.ts'
 import type { HostPool, Instance, SpawnOrder, SpawnProfile } from './port.ts'
-import { withoutFolder } from './readable.ts'
+import { outsideOf } from './readable.ts'
 import { Spares } from './spares.ts'
-import { startFailure } from './start-failure.ts'
 import { PulseWatch } from './watch.ts'
 
 export interface HostPoolOptions {
@@ -45,7 +46,8 @@ export async function createHostPool(options: HostPoolOptions): Promise<HostPool
   mkdirSync(options.generationsDir, { recursive: true, mode: 0o700 })
   const { machine, first } = await exploreMachine({ ...options, ledger })
   const spares = new Spares(clock, ledger, planLaunch(machine, DEFAULT_PROFILE), options.spares, first)
-  return new ProcessPool(machine, clock, spares, ledger, realpathSync(options.closedDir))
+  const folders = { closed: realpathSync(options.closedDir), run: realpathSync(runDir) }
+  return new ProcessPool(machine, clock, spares, ledger, folders)
 }
 
 class ProcessPool implements HostPool {
@@ -55,15 +57,15 @@ class ProcessPool implements HostPool {
   readonly #watch: PulseWatch
   readonly #spares: Spares
   readonly #ledger: Ledger
-  readonly #closedDir: string
+  readonly #folders: Folders
 
-  constructor(machine: Machine, clock: Clock, spares: Spares, ledger: Ledger, closedDir: string) {
+  constructor(machine: Machine, clock: Clock, spares: Spares, ledger: Ledger, folders: Folders) {
     this.#machine = machine
     this.#clock = clock
     this.#watch = new PulseWatch(clock)
     this.#spares = spares
     this.#ledger = ledger
-    this.#closedDir = closedDir
+    this.#folders = folders
     this.isolation = machine.walled ? 'node-permission' : 'none'
   }
 
@@ -71,20 +73,27 @@ class ProcessPool implements HostPool {
     switch (order.runtime) {
       case 'process':
         return await this.#spawnProcess(order)
-      case 'shared':
       case 'exec':
+        return await this.#spawnExec(order)
+      case 'shared':
         throw new NexusError('NOT_AVAILABLE', { what: `the runtime ${order.runtime}` })
     }
   }
 
   async #spawnProcess(order: SpawnOrder): Promise<Instance> {
-    const host = this.#spares.take(this.#plan(order))
-    await this.#greet(host, order)
+    const host = this.#spares.take(order.sandbox ? await this.#planBoxed(order) : this.#plan(order))
+    await greet(host, order, this.#clock, join(this.#folders.run, HOSTS_FILE))
     return await ProcessInstance.settle(host, order, this.#clock, this.#watch)
   }
 
+  async #spawnExec(order: SpawnOrder): Promise<Instance> {
+    const parts = { machine: this.#machine, clock: this.#clock, watch: this.#watch, ledger: this.#ledger }
+    return await spawnExec(order, parts)
+  }
+
   prepare(profile: SpawnProfile): void {
-    this.#spares.prepare(this.#plan(profile))
+    // What a sandbox shows depends on the generation, which is not known yet.
+    if (!profile.sandbox) this.#spares.prepare(this.#plan(profile))
   }
 
   async close(): Promise<void> {
@@ -93,18 +102,27 @@ class ProcessPool implements HostPool {
   }
 
   #plan(profile: SpawnProfile): Launch {
-    const wanted = [...profile.permissions.fs_read, ...profile.permissions.fs_write]
-    if (!wanted.includes('$ROOTS')) return planLaunch(this.#machine, profile)
-    return planLaunch(this.#machine, { ...profile, roots: withoutFolder(profile.roots, this.#closedDir) })
+    return planLaunch(this.#machine, outsideOf(this.#folders.closed, profile))
   }
 
-  async #greet(host: HostProcess, order: SpawnOrder): Promise<void> {
-    try {
-      await withDeadline(this.#clock, BOOT_MS_MAX, host.hello, () => new Error('the host did not say hello'))
-    } catch (error) {
-      host.signal('SIGKILL')
-      await host.ended
-      throw startFailure(order.moduleId, 'spawn', (error as Error).message)
-    }
+  /** @throws NexusError `MODULE_START_FAILED` where there is no bubblewrap. */
+  async #planBoxed(order: SpawnOrder): Promise<Launch> {
+    if (this.#machine.bwrap === undefined) throw sandboxRefusal(order.moduleId, 'there is no `bwrap` on PATH')
+    // Its file is what shows later whether the sandbox hides the data folder.
+    await this.#ledger.settled()
+    const site = siteOf(order, order.permissions.child_process)
+    return planLaunch(this.#machine, outsideOf(this.#folders.closed, order), site)
   }
+}
+
+interface Folders {
+  /** The daemon's own, of which modules see nothing that is not theirs. */
+  readonly closed: string
+  /** `data/run`. */
+  readonly run: string
+}
+
+/** What a sandbox needs to know of a module beside its profile. */
+export function siteOf({ dir, listen }: SpawnOrder, programs: boolean): Site {
+  return { dir, files: [], socketDirs: Object.values(listen).map((path) => dirname(path)), programs }
 }

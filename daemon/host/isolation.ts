@@ -1,4 +1,6 @@
+import { confine, type Site } from './confine.ts'
 import type { Isolation, SpawnProfile } from './port.ts'
+import { namedPaths } from './readable.ts'
 import type { Runner } from './runner-files.ts'
 
 /** What the machine offers, found out once. */
@@ -7,6 +9,10 @@ export interface Machine {
   readonly node: string
   /** Full path of util-linux' `setpriv`, if it is there. */
   readonly setpriv: string | undefined
+  /** Full path of util-linux' `prlimit`, if it is there and works. */
+  readonly prlimit: string | undefined
+  /** Full path of bubblewrap, if it is there; whether it works is seen when a module asks for it. */
+  readonly bwrap: string | undefined
   /** Whether hosts run behind Node's permission model. */
   readonly walled: boolean
   /** Whether this Node's wall denies the network too (from 25 on); 22 and 24 let everybody connect. */
@@ -33,32 +39,36 @@ export interface Launch {
   readonly isolation: Isolation
 }
 
-/** Turns what a manifest asks for into a command line. Pure: everything that it depends on is an argument. */
-export function planLaunch(machine: Machine, profile: WallProfile): Launch {
-  const flags = [...nodeFlags(profile), ...(machine.walled ? wallFlags(machine, profile) : [])]
-  const command = [machine.node, ...flags, machine.runner.entry]
-  // The kernel kills the host when the daemon dies, however it dies.
-  const [file = machine.node, ...args] =
-    machine.setpriv === undefined ? command : [machine.setpriv, '--pdeathsig', 'KILL', '--', ...command]
+/**
+ * Turns what a manifest asks for into a command line. Pure: everything that it depends on is an argument.
+ *
+ * @param site - Needed for a profile with `sandbox`.
+ */
+export function planLaunch(machine: Machine, profile: WallProfile, site?: Site): Launch {
+  const { runner, walled } = machine
+  const flags = [...nodeFlags(profile), ...(walled ? wallFlags(machine, profile) : [])]
+  const command = [machine.node, ...flags, runner.entry]
+  const whole = site && { ...site, files: [machine.node, ...runner.files, ...site.files] }
+  const { file, args, isolation } = confine(machine, profile, command, whole)
   const env = environment(machine.env, profile.permissions.env)
-  const mayFork = !machine.walled || profile.permissions.child_process
   return {
     key: JSON.stringify([file, args, env]),
     file,
     args,
     env,
-    mayFork,
-    isolation: machine.walled ? 'node-permission' : 'none',
+    mayFork: !walled || profile.permissions.child_process,
+    isolation: isolation === 'none' && walled ? 'node-permission' : isolation,
   }
 }
 
 /** The part of a profile that decides how a host is started. */
-export type WallProfile = Pick<SpawnProfile, 'permissions' | 'dataDir' | 'roots' | 'records'> & {
-  readonly limits: Pick<SpawnProfile['limits'], 'memory_mb'>
+export type WallProfile = Pick<SpawnProfile, 'sandbox' | 'permissions' | 'dataDir' | 'roots' | 'records'> & {
+  readonly limits: Pick<SpawnProfile['limits'], 'memory_mb' | 'open_files'>
 }
 
 /** What most modules need: nothing. Its hosts are the ones kept waiting. */
 export const DEFAULT_PROFILE: WallProfile = {
+  sandbox: false,
   permissions: {
     fs_read: [],
     fs_write: [],
@@ -68,7 +78,7 @@ export const DEFAULT_PROFILE: WallProfile = {
     commands: [],
     secrets: [],
   },
-  limits: { memory_mb: 256 },
+  limits: { memory_mb: 256, open_files: 256 },
   dataDir: '',
   roots: [],
   records: {
@@ -89,7 +99,7 @@ function nodeFlags(profile: WallProfile): string[] {
     '--disable-warning=ExperimentalWarning',
     // Said by --allow-child-process at each start; the manifest says it once.
     '--disable-warning=SecurityWarning',
-    `--max-old-space-size=${profile.limits.memory_mb}`,
+    `--max-old-space-size=${heapMb(profile.limits.memory_mb)}`,
     // V8 lets its nursery grow to 128 MB before it looks at the limit above; 8 MB cost no speed that was measured.
     '--max-semi-space-size=8',
     // Closed until the daemon asks for it (SIGUSR1) to see where a host hangs; then on any free port.
@@ -114,28 +124,22 @@ function wallFlags(machine: Machine, profile: WallProfile): string[] {
 }
 
 /**
+ * The part of the memory limit that JavaScript objects may take: the rest is for Node itself, buffers and garbage.
+ * Were it the whole, a tidy module would be beyond its limit before V8 sees a reason to collect.
+ */
+export function heapMb(memoryMb: number): number {
+  return Math.max(Math.floor(memoryMb * 0.75), memoryMb - NODE_MB)
+}
+
+/**
  * A path as the flags want it. Node covers a folder's content only when the folder is there at the start, or when
  * the path says so; the path alone covers a file. Both together cover whatever will be there.
  */
 function expand(path: string, profile: WallProfile): string[] {
-  const named: Record<string, readonly string[]> = {
-    $DATA: [profile.dataDir],
-    $ROOTS: profile.roots,
-  }
+  const paths = namedPaths(path, profile)
   // With whatever their names begin, too: segments beside the journal, rotated files. No key's name begins so.
-  if (path === '$RECORDS') {
-    return Object.values(profile.records)
-      .filter((one) => one.startsWith('/'))
-      .map((one) => `${one}*`)
-  }
-  const paths = named[path] ?? (path.startsWith('$DATA/') ? [profile.dataDir + path.slice(5)] : [path])
-  return (
-    paths
-      // A path that is not known would otherwise read as the root of everything.
-      .filter((one) => one.startsWith('/'))
-      .map((one) => one.replace(/\/+$/, ''))
-      .flatMap((one) => (one === '' ? ['/*'] : [one, `${one}/*`]))
-  )
+  if (path === '$RECORDS') return paths.map((one) => `${one}*`)
+  return paths.flatMap((one) => (one === '/' ? ['/*'] : [one, `${one}/*`]))
 }
 
 /** What a host is given of the daemon's environment: little, and where its pipe is. */
@@ -151,3 +155,5 @@ function isWithheld(name: string): boolean {
 }
 
 const GIVEN_NAMES = ['PATH', 'HOME', 'TZ', 'LANG', 'NODE_ENV']
+/** An idle host has 45 MB in memory, most of it Node's own code. */
+const NODE_MB = 64

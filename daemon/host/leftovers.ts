@@ -24,7 +24,7 @@ export class Ledger implements HostLedger {
   #isDirty = false
 
   constructor(runDir: string) {
-    this.#file = join(runDir, FILE)
+    this.#file = join(runDir, HOSTS_FILE)
     this.#write()
   }
 
@@ -73,7 +73,7 @@ export class Ledger implements HostLedger {
  * @returns The process ids that were killed.
  */
 export async function killLeftovers(runDir: string, clock: Clock): Promise<number[]> {
-  const left = readLedger(join(runDir, FILE)).filter(isStillThere)
+  const left = readLedger(join(runDir, HOSTS_FILE)).filter(isStillThere)
   for (const { pid } of left) killGroup(pid)
   const enoughMs = clock.elapsed() + WAIT_MS_MAX
   // A timer of the clock would not keep a process alive that has nothing else to do yet; a read does.
@@ -133,6 +133,7 @@ function bootId(): string {
   }
 }
 
-const FILE = 'hosts.json'
+/** The list, in `data/run`. */
+export const HOSTS_FILE = 'hosts.json'
 /** KILL takes effect within milliseconds; a process in a hung system call takes as long as the disk. */
 const WAIT_MS_MAX = 1_000

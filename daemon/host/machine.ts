@@ -1,3 +1,4 @@
+import { execFile } from 'node:child_process'
 import { accessSync, constants, realpathSync } from 'node:fs'
 import { delimiter, join } from 'node:path'
 import type { Clock } from '../kit/clock.ts'
@@ -37,9 +38,12 @@ export interface RefusedWay {
 export async function exploreMachine(
   around: Surroundings,
 ): Promise<{ machine: Machine; first?: HostProcess }> {
+  const path = around.env['PATH'] ?? '/usr/bin:/bin'
   const plain: Machine = {
     node: process.execPath,
     setpriv: undefined,
+    prlimit: await findLimiter(path),
+    bwrap: findProgram('bwrap', path),
     walled: false,
     deniesNet: process.allowedNodeEnvironmentFlags.has('--allow-net'),
     closesInspector: process.allowedNodeEnvironmentFlags.has('--allow-inspector'),
@@ -47,7 +51,7 @@ export async function exploreMachine(
     generationsDir: realpathSync(around.generationsDir),
     env: around.env,
   }
-  const setpriv = findProgram('setpriv', around.env['PATH'] ?? '/usr/bin:/bin')
+  const setpriv = findProgram('setpriv', path)
   const tethered: Machine[] = setpriv === undefined ? [] : [{ ...plain, setpriv }]
   const ways = [...tethered, plain].flatMap((way) => [{ ...way, walled: true }, way])
   for (const machine of ways) {
@@ -78,6 +82,19 @@ async function tryOut(machine: Machine, { clock, ledger }: Surroundings): Promis
   host.signal('SIGKILL')
   await host.ended
   return trial
+}
+
+/** `prlimit`, when a process behind it has been seen to have the limit. */
+async function findLimiter(path: string): Promise<string | undefined> {
+  const prlimit = findProgram('prlimit', path)
+  if (prlimit === undefined) return undefined
+  const flags = ['--nofile=64:64', '--core=0:0', `--data=${2 ** 40}:${2 ** 40}`, '--']
+  return await new Promise((resolve) => {
+    const options = { timeout: BOOT_MS_MAX, env: { PATH: path } }
+    execFile(prlimit, [...flags, 'cat', '/proc/self/limits'], options, (error, text) =>
+      resolve(error === null && /^Max open files +64 /m.test(text) ? prlimit : undefined),
+    )
+  })
 }
 
 function findProgram(name: string, path: string): string | undefined {

@@ -1,8 +1,46 @@
 import { readdirSync } from 'node:fs'
 import { join } from 'node:path'
+import type { SpawnProfile } from './port.ts'
+
+/** What the words in a manifest's paths stand for. */
+export type PathWords = Pick<SpawnProfile, 'dataDir' | 'roots' | 'records'>
+
+/** The absolute paths that one entry of `fs_read` or `fs_write` means, without slashes at their ends. */
+export function namedPaths(entry: string, { dataDir, roots, records }: PathWords): string[] {
+  const named: Record<string, readonly string[]> = {
+    $DATA: [dataDir],
+    $ROOTS: roots,
+    $RECORDS: Object.values(records),
+  }
+  const paths = named[entry] ?? (entry.startsWith('$DATA/') ? [dataDir + entry.slice(5)] : [entry])
+  // A path that is not known would otherwise read as the root of everything.
+  return paths.filter((one) => one.startsWith('/')).map((one) => one.replace(/(?<=.)\/+$/, ''))
+}
 
 /** A folder with more entries than this is not opened up entry by entry: a command line has its limits. */
 const ENTRIES_MAX = 1_000
+
+/**
+ * A profile that opens nothing of the daemon's own folder but what has a word of its own, whatever lies around it and
+ * whatever the manifest lists.
+ */
+export function outsideOf<Profile extends PathWords & Pick<SpawnProfile, 'permissions'>>(
+  closed: string,
+  profile: Profile,
+  list: (folder: string) => readonly string[] = listFolder,
+): Profile {
+  const { permissions, roots } = profile
+  const without = (entries: readonly string[]): string[] =>
+    entries.flatMap((entry) => (entry.startsWith('$') ? [entry] : withoutFolder([entry], closed, list)))
+  const fs_read = without(permissions.fs_read)
+  const fs_write = without(permissions.fs_write)
+  const usesRoots = fs_read.includes('$ROOTS') || fs_write.includes('$ROOTS')
+  return {
+    ...profile,
+    roots: usesRoots ? withoutFolder(roots, closed, list) : [],
+    permissions: { ...permissions, fs_read, fs_write },
+  }
+}
 
 /**
  * What may be read of some folders when one inside them must stay closed.

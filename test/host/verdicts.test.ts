@@ -87,6 +87,8 @@ t.test('a short-lived patience is looked at in time beside a long one', async (t
 const machine: Machine = {
   node: '/bin/node',
   setpriv: '/bin/setpriv',
+  prlimit: '/bin/prlimit',
+  bwrap: '/bin/bwrap',
   walled: true,
   deniesNet: false,
   closesInspector: false,
@@ -108,11 +110,12 @@ t.test('a module that asks for nothing gets its code, and nothing of the environ
   t.strictSame(launch, {
     file: '/bin/setpriv',
     args: [
-      ...['--pdeathsig', 'KILL', '--', '/bin/node'],
+      ...['--pdeathsig', 'KILL', '--', '/bin/prlimit'],
+      ...['--nofile=256:256', '--core=0:0', '--data=2415919104:2415919104', '--', '/bin/node'],
       ...[
         '--disable-warning=ExperimentalWarning',
         '--disable-warning=SecurityWarning',
-        '--max-old-space-size=256',
+        '--max-old-space-size=192',
         '--max-semi-space-size=8',
         '--inspect-port=127.0.0.1:0',
       ],
@@ -186,13 +189,14 @@ t.test('hosts are interchangeable when nothing that was fixed at their start dif
   const key = (more: object) => planLaunch(machine, { ...DEFAULT_PROFILE, ...more }).key
   const permissions = { ...DEFAULT_PROFILE.permissions, commands: ['get_status'], net: true }
   t.equal(key({ permissions, dataDir: '/other', roots: ['/r'] }), key({}))
-  t.not(key({ limits: { memory_mb: 512 } }), key({}))
+  t.not(key({ limits: { memory_mb: 512, open_files: 256 } }), key({}))
+  t.not(key({ limits: { memory_mb: 256, open_files: 512 } }), key({}))
   t.not(key({ permissions: { ...permissions, env: ['A'] } }), key({}))
 })
 
 t.test('without setpriv and without a wall it is Node alone, and its group is swept', async (t) => {
   const { file, args, mayFork } = planLaunch(
-    { ...machine, setpriv: undefined, walled: false },
+    { ...machine, setpriv: undefined, prlimit: undefined, walled: false },
     DEFAULT_PROFILE,
   )
   t.equal(file, '/bin/node')
