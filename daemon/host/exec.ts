@@ -1,0 +1,35 @@
+import type { Clock } from '../kit/clock.ts'
+import { ExecInstance } from './exec-instance.ts'
+import { planExec } from './exec-launch.ts'
+import { locateProgram } from './exec-program.ts'
+import { type HostLedger, HostProcess } from './host-process.ts'
+import type { Machine } from './isolation.ts'
+import type { Instance, SpawnOrder } from './port.ts'
+import { startFailure } from './start-failure.ts'
+import type { PulseWatch } from './watch.ts'
+
+/** What a program is started with, beside its order. */
+export interface ExecParts {
+  readonly machine: Machine
+  readonly clock: Clock
+  readonly watch: PulseWatch
+  readonly ledger: HostLedger
+}
+
+/**
+ * Starts the program of an `exec` module. One whose manifest lists actions must introduce itself before this resolves;
+ * the others only have to run.
+ *
+ * @throws NexusError `MODULE_START_FAILED`, phase `spawn`, `import` or `deadline`; nothing is left running then.
+ */
+export async function spawnExec(order: SpawnOrder, parts: ExecParts): Promise<Instance> {
+  const { machine, clock, watch, ledger } = parts
+  const program = await locateProgram(order, machine.env['PATH'] ?? '/usr/bin:/bin')
+  const host = new HostProcess(planExec(machine, order, program), clock, ledger)
+  if (host.pid === undefined) {
+    throw startFailure(order.moduleId, 'spawn', host.explain(await host.ended))
+  }
+  const instance = new ExecInstance(host, order, clock, watch)
+  if (order.actions.length > 0) await instance.meet()
+  return instance
+}
