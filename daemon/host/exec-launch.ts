@@ -1,26 +1,26 @@
-import { environment, type Launch, type Machine } from './isolation.ts'
+import { confine, type Site } from './confine.ts'
+import { environment, type Launch, type Machine, type WallProfile } from './isolation.ts'
 import type { SpawnOrder } from './port.ts'
 import { startFailure } from './start-failure.ts'
 
+/** What holds a program: the part of its profile that may be opened to it, and where it runs. */
+export interface ExecWall {
+  readonly profile: WallProfile
+  readonly site: Site
+}
+
 /**
- * How a program is started: in its generation, with a clean environment, ended by the kernel with the daemon. Pure.
+ * How a program is started: in its generation, with a clean environment, and all around it that holds it. Pure.
  *
  * @param program - Full path of what `order.command` names.
  * @throws NexusError `MODULE_START_FAILED`, phase `spawn`, when its settings do not fit into an environment.
  */
-export function planExec(machine: Machine, order: SpawnOrder, program: string): Launch {
+export function planExec(machine: Machine, order: SpawnOrder, wall: ExecWall, program: string): Launch {
   const command = [program, ...order.command.slice(1)]
-  const [file = program, ...args] =
-    machine.setpriv === undefined ? command : [machine.setpriv, '--pdeathsig', 'KILL', '--', ...command]
-  return {
-    key: order.instance,
-    file,
-    args,
-    env: { ...environment(machine.env, order.permissions.env), ...told(order) },
-    cwd: order.dir,
-    mayFork: true,
-    isolation: 'none',
-  }
+  const site = { ...wall.site, files: [...wall.site.files, program] }
+  const { file, args, isolation } = confine(machine, wall.profile, command, site)
+  const env = { ...environment(machine.env, order.permissions.env), ...told(order) }
+  return { key: order.instance, file, args, env, cwd: order.dir, mayFork: true, isolation }
 }
 
 /** What a program is told that never reads its pipe. */

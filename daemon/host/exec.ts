@@ -1,7 +1,8 @@
 import type { Clock } from '../kit/clock.ts'
 import { ExecInstance } from './exec-instance.ts'
-import { planExec } from './exec-launch.ts'
+import { type ExecWall, planExec } from './exec-launch.ts'
 import { locateProgram } from './exec-program.ts'
+import { proveSandbox } from './greet.ts'
 import { type HostLedger, HostProcess } from './host-process.ts'
 import type { Machine } from './isolation.ts'
 import type { Instance, SpawnOrder } from './port.ts'
@@ -14,6 +15,9 @@ export interface ExecParts {
   readonly clock: Clock
   readonly watch: PulseWatch
   readonly ledger: HostLedger
+  readonly wall: ExecWall
+  /** A file of the daemon's own that no sandbox shows. */
+  readonly hidden: string
 }
 
 /**
@@ -23,13 +27,14 @@ export interface ExecParts {
  * @throws NexusError `MODULE_START_FAILED`, phase `spawn`, `import` or `deadline`; nothing is left running then.
  */
 export async function spawnExec(order: SpawnOrder, parts: ExecParts): Promise<Instance> {
-  const { machine, clock, watch, ledger } = parts
+  const { machine, clock, watch, ledger, wall, hidden } = parts
   const program = await locateProgram(order, machine.env['PATH'] ?? '/usr/bin:/bin')
-  const host = new HostProcess(planExec(machine, order, program), clock, ledger)
+  const host = new HostProcess(planExec(machine, order, wall, program), clock, ledger)
   if (host.pid === undefined) {
     throw startFailure(order.moduleId, 'spawn', host.explain(await host.ended))
   }
   const instance = new ExecInstance(host, order, clock, watch)
+  await proveSandbox(host, order, clock, hidden)
   if (order.actions.length > 0) await instance.meet()
   return instance
 }

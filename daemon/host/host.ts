@@ -87,13 +87,15 @@ class ProcessPool implements HostPool {
   }
 
   async #spawnExec(order: SpawnOrder): Promise<Instance> {
+    if (order.sandbox) await this.#readySandbox(order)
     const parts = { machine: this.#machine, clock: this.#clock, watch: this.#watch, ledger: this.#ledger }
-    return await spawnExec(order, parts)
+    const wall = { profile: outsideOf(this.#folders.closed, order), site: siteOf(order, true) }
+    return await spawnExec(order, { ...parts, wall, hidden: join(this.#folders.run, HOSTS_FILE) })
   }
 
   prepare(profile: SpawnProfile): void {
-    // What a sandbox shows depends on the generation, which is not known yet.
-    if (!profile.sandbox) this.#spares.prepare(this.#plan(profile))
+    // A foreign program has no spare. What a sandbox shows depends on the generation, which is not known yet.
+    if (profile.runtime !== 'exec' && !profile.sandbox) this.#spares.prepare(this.#plan(profile))
   }
 
   async close(): Promise<void> {
@@ -105,13 +107,17 @@ class ProcessPool implements HostPool {
     return planLaunch(this.#machine, outsideOf(this.#folders.closed, profile))
   }
 
-  /** @throws NexusError `MODULE_START_FAILED` where there is no bubblewrap. */
   async #planBoxed(order: SpawnOrder): Promise<Launch> {
+    await this.#readySandbox(order)
+    const site = siteOf(order, order.permissions.child_process)
+    return planLaunch(this.#machine, outsideOf(this.#folders.closed, order), site)
+  }
+
+  /** @throws NexusError `MODULE_START_FAILED` where there is no bubblewrap. */
+  async #readySandbox(order: SpawnOrder): Promise<void> {
     if (this.#machine.bwrap === undefined) throw sandboxRefusal(order.moduleId, 'there is no `bwrap` on PATH')
     // Its file is what shows later whether the sandbox hides the data folder.
     await this.#ledger.settled()
-    const site = siteOf(order, order.permissions.child_process)
-    return planLaunch(this.#machine, outsideOf(this.#folders.closed, order), site)
   }
 }
 
@@ -123,6 +129,6 @@ interface Folders {
 }
 
 /** What a sandbox needs to know of a module beside its profile. */
-export function siteOf({ dir, listen }: SpawnOrder, programs: boolean): Site {
+function siteOf({ dir, listen }: SpawnOrder, programs: boolean): Site {
   return { dir, files: [], socketDirs: Object.values(listen).map((path) => dirname(path)), programs }
 }
