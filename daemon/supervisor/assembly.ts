@@ -1,9 +1,10 @@
 import type { Generation } from '../catalog/port.ts'
-import type { Departure, InstanceListener } from '../host/port.ts'
+import type { InstanceListener } from '../host/port.ts'
 import type { SupervisorEnvironment } from './port.ts'
+import type { ModulePorts } from './ports.ts'
 import { provideInstance } from './provide.ts'
 import type { ModuleMemory } from './remembered.ts'
-import { type Replica, ReplicaSet, type ReplicaSetEvents } from './replica-set.ts'
+import { ReplicaSet, type ReplicaSetEvents } from './replica-set.ts'
 import { type SelfTestRun, selfTest } from './self-test.ts'
 import { effectiveConfig } from './settings.ts'
 
@@ -12,6 +13,7 @@ export interface AssemblyOptions {
   readonly env: SupervisorEnvironment
   memory(): ModuleMemory
   readonly events: ReplicaSetEvents
+  readonly ports: ModulePorts
   /** A generation passed its self-test for the first time. Calls wait until this resolves: it is their evidence. */
   proven(generation: Generation, runs: readonly SelfTestRun[]): Promise<void>
 }
@@ -34,14 +36,31 @@ export class Assembly {
     return env.catalog.kept(moduleId, lastGood).catch(() => staged)
   }
 
-  /** An empty set of this generation with the settings in force. @throws NexusError `CONFIG_VALUE_INVALID`. */
-  form(generation: Generation): ReplicaSet {
-    const { moduleId, env, memory, events } = this.#options
-    const override = env.overrides[moduleId]?.config ?? {}
-    const config = effectiveConfig(generation.manifest, override, memory().config)
-    return new ReplicaSet(generation, config, env.clock, events, (replica, listener, inherited) =>
-      provideInstance({ env, generation, config, instance: replica.id, listener, inherited }),
-    )
+  /**
+   * An empty set of this generation with the settings in force, or with those that are tried out.
+   *
+   * @throws NexusError `CONFIG_VALUE_INVALID`.
+   */
+  form(generation: Generation, configured = this.#options.memory().config): ReplicaSet {
+    const { moduleId, env, events, ports } = this.#options
+    const config = effectiveConfig(generation.manifest, env.overrides[moduleId]?.config ?? {}, configured)
+    return new ReplicaSet({
+      generation,
+      config,
+      clock: env.clock,
+      events,
+      doors: ports,
+      // Asked for each: the settings of a set may change while it runs.
+      spawn: (replica, listener, inherited) =>
+        provideInstance({
+          env,
+          generation,
+          config: replica.set.config,
+          instance: replica.id,
+          listener,
+          inherited,
+        }),
+    })
   }
 
   /**
@@ -50,12 +69,15 @@ export class Assembly {
    * @throws NexusError `MODULE_START_FAILED` when nothing came up.
    */
   async complete(set: ReplicaSet, wanted: number, inherited?: unknown): Promise<unknown> {
-    const absent = Math.max(0, wanted - set.replicas.size)
+    const { closings } = set
+    if (wanted > set.staying.length) await this.#options.ports.hold(set)
+    set.assertOpen(closings)
+    const absent = Math.max(0, wanted - set.staying.length)
     const ends = await Promise.allSettled(
       Array.from({ length: absent }, () => this.#bringOne(set, inherited)),
     )
     const failed = ends.find((end) => end.status === 'rejected')
-    if (failed !== undefined && set.replicas.size === 0) throw failed.reason
+    if (failed !== undefined && set.staying.length === 0) throw failed.reason
     return failed?.reason
   }
 
@@ -77,26 +99,5 @@ export class Assembly {
         if (runs.length > 0) await proven(generation, runs)
       },
     })
-  }
-}
-
-/** The fact that a departure leaves. */
-export function departureFact(
-  replica: Replica,
-  departure: Departure,
-  reason: string,
-  readyMs: number,
-): { readonly type: string; readonly d: Readonly<Record<string, unknown>> } {
-  const { how } = departure
-  return {
-    type: how === 'hung' ? 'module.hung' : 'module.crashed',
-    d: {
-      generation: replica.set.generation.id,
-      instance: replica.id,
-      how,
-      reason,
-      ready_ms: Math.round(readyMs),
-      ...(how === 'exited' ? { exit_code: departure.exitCode, signal: departure.signal } : {}),
-    },
   }
 }

@@ -2,24 +2,20 @@ import { NexusError } from '../contracts/failure.ts'
 import type { ActionSpecification } from '../contracts/manifest.ts'
 import type { ArtifactRef } from '../contracts/module.ts'
 import type { Clock } from '../kit/clock.ts'
+import { CallLine } from './call-line.ts'
 import type { ActionAnswer, ActionCall } from './port.ts'
-import type { Replica, ReplicaSet } from './replica-set.ts'
+import type { Replica } from './replica-set.ts'
 
 /** More callers than this are not waiting, they are piling up. */
 const WAITING_MAX = 1_000
-
-interface Waiter {
-  readonly action: string
-  readonly concurrency: number
-  take(replica: Replica): void
-  fail(error: Error): void
-}
+/** The pipe to an instance takes 1,024 requests; some room is left for questions about its health. */
+const WINDOW_MAX = 1_000
 
 export interface CallDeskOptions {
   readonly moduleId: string
   readonly clock: Clock
-  /** The set that serves now, and whether a caller may wait for one. */
-  serving(): ReplicaSet | undefined
+  /** The replicas that take calls now, and whether a caller may wait for one. */
+  ready(): readonly Replica[]
   mayWait(): boolean
   notReady(): NexusError
   keep(bytes: Uint8Array): Promise<{ readonly sha256: string; readonly bytes: number }>
@@ -33,14 +29,15 @@ export interface CallDeskOptions {
  */
 export class CallDesk {
   readonly #options: CallDeskOptions
-  readonly #waiting = new Set<Waiter>()
+  readonly #line = new CallLine<Replica>()
+  #calls = 0
 
   constructor(options: CallDeskOptions) {
     this.#options = options
   }
 
   get waiting(): number {
-    return this.#waiting.size
+    return this.#line.size
   }
 
   async call(call: ActionCall, spec: ActionSpecification): Promise<ActionAnswer> {
@@ -49,11 +46,11 @@ export class CallDesk {
     const timeoutMs = call.timeoutMs ?? spec.timeout_ms
     for (let tries = 0; ; tries += 1) {
       const leftMs = timeoutMs - (clock.elapsed() - startedMs)
-      const replica = await this.#acquire(call, spec.concurrency, leftMs, timeoutMs)
+      const replica = await this.#acquire(call, leftMs, timeoutMs)
       try {
         const asked = this.#ask(replica, call, startedMs, timeoutMs)
         const repeatable = spec.idempotent && tries === 0
-        return await (repeatable ? this.#orElsewhere(asked, replica, call.action, spec.concurrency) : asked)
+        return await (repeatable ? this.#orElsewhere(asked, replica, call.action) : asked)
       } catch (error) {
         const cut = error instanceof NexusError && error.code === 'CALL_CUT'
         if (!(cut && spec.idempotent && tries === 0)) throw error
@@ -65,32 +62,24 @@ export class CallDesk {
 
   /** Gives waiting callers what has become free; called whenever a replica becomes ready or a call ends. */
   pump(): void {
-    for (const waiter of this.#waiting) {
-      const replica = this.#choose(waiter.action, waiter.concurrency)
-      if (replica === undefined) continue
-      this.#waiting.delete(waiter)
-      this.#book(replica, waiter.action)
-      waiter.take(replica)
-    }
+    if (this.#line.size === 0) return
+    this.#line.serve(
+      (action) => this.#choose(action),
+      (replica, action) => this.#book(replica, action),
+    )
   }
 
   /** Nobody will come: every waiting caller is told so. */
   dismiss(): void {
-    for (const waiter of this.#waiting) waiter.fail(this.#options.notReady())
-    this.#waiting.clear()
+    this.#line.dismiss(() => this.#options.notReady())
   }
 
   /** Gives a call up as cut when its replica turns suspect and another could take it at once. */
-  async #orElsewhere(
-    asked: Promise<ActionAnswer>,
-    replica: Replica,
-    action: string,
-    concurrency: number,
-  ): Promise<ActionAnswer> {
+  async #orElsewhere(asked: Promise<ActionAnswer>, replica: Replica, action: string): Promise<ActionAnswer> {
     let leave: () => void = () => {}
     const left = new Promise<never>((_, reject) => {
       leave = () => {
-        if (this.#choose(action, concurrency) === undefined) return
+        if (this.#choose(action) === undefined) return
         asked.catch(() => {}) // its end has no reader any more
         reject(new NexusError('CALL_CUT', { module: this.#options.moduleId, action }))
       }
@@ -140,69 +129,75 @@ export class CallDesk {
     }
   }
 
-  #acquire(call: ActionCall, concurrency: number, waitMs: number, timeoutMs: number): Promise<Replica> {
-    const { moduleId, clock } = this.#options
-    const { action, signal } = call
-    const free = this.#choose(action, concurrency)
+  #acquire(call: ActionCall, waitMs: number, timeoutMs: number): Promise<Replica> {
+    const { moduleId } = this.#options
+    // Whoever waits for the same action was here before.
+    const free = this.#line.waitsFor(call.action) ? undefined : this.#choose(call.action)
     if (free !== undefined) {
-      this.#book(free, action)
+      this.#book(free, call.action)
       return Promise.resolve(free)
     }
     if (!this.#options.mayWait()) return Promise.reject(this.#options.notReady())
-    if (this.#waiting.size >= WAITING_MAX) {
-      return Promise.reject(new NexusError('MODULE_BUSY', { module: moduleId, waiting: this.#waiting.size }))
+    if (this.#line.size >= WAITING_MAX) {
+      return Promise.reject(new NexusError('MODULE_BUSY', { module: moduleId, waiting: this.#line.size }))
     }
+    return this.#wait(call, waitMs, timeoutMs)
+  }
+
+  #wait({ action, signal }: ActionCall, waitMs: number, timeoutMs: number): Promise<Replica> {
+    const { moduleId, clock } = this.#options
     return new Promise((resolve, reject) => {
-      const leave = (): void => {
+      const end = (): void => {
+        leave()
         timer.cancel()
         signal?.removeEventListener('abort', aborted)
-        this.#waiting.delete(waiter)
       }
-      const waiter: Waiter = {
-        action,
-        concurrency,
-        take: (replica) => {
-          leave()
-          resolve(replica)
-        },
-        fail: (error) => {
-          leave()
-          reject(error)
-        },
+      const fail = (error: Error): void => {
+        end()
+        reject(error)
       }
       const aborted = (): void =>
-        waiter.fail(
-          new NexusError('CALL_ABORTED', { module: moduleId, action, reason: String(signal?.reason) }),
-        )
+        fail(new NexusError('CALL_ABORTED', { module: moduleId, action, reason: String(signal?.reason) }))
+      const leave = this.#line.join(action, {
+        take: (replica) => {
+          end()
+          resolve(replica)
+        },
+        fail,
+      })
       const timer = clock.after(waitMs, () =>
-        waiter.fail(new NexusError('CALL_EXPIRED', { module: moduleId, action, timeout_ms: timeoutMs })),
+        fail(new NexusError('CALL_EXPIRED', { module: moduleId, action, timeout_ms: timeoutMs })),
       )
       signal?.addEventListener('abort', aborted, { once: true })
-      this.#waiting.add(waiter)
       if (signal?.aborted) aborted()
     })
   }
 
-  #choose(action: string, concurrency: number): Replica | undefined {
-    const free = (this.#options.serving()?.ready ?? []).filter(
-      (replica) => !replica.suspected && (replica.busy.get(action) ?? 0) < concurrency,
-    )
-    return free.sort((a, b) => total(a) - total(b))[0]
+  /** The least busy with room; among equals the one whose last call is the longest ago. */
+  #choose(action: string): Replica | undefined {
+    let best: Replica | undefined
+    for (const replica of this.#options.ready()) {
+      if (replica.suspected || replica.inFlight >= WINDOW_MAX) continue
+      const limit = replica.set.generation.manifest.actions[action]?.concurrency ?? 1
+      if ((replica.busy.get(action) ?? 0) >= limit) continue
+      if (best === undefined || isBusier(best, replica)) best = replica
+    }
+    return best
   }
 
   #book(replica: Replica, action: string): void {
-    replica.busy.set(action, (replica.busy.get(action) ?? 0) + 1)
+    this.#calls += 1
+    replica.lastCall = this.#calls
+    replica.set.took(replica, action)
   }
 
   #release(replica: Replica, action: string): void {
-    replica.busy.set(action, (replica.busy.get(action) ?? 1) - 1)
-    replica.set.released()
+    replica.set.ended(replica, action)
     this.pump()
   }
 }
 
-function total({ busy }: Replica): number {
-  let calls = 0
-  for (const count of busy.values()) calls += count
-  return calls
+function isBusier(one: Replica, other: Replica): boolean {
+  if (one.inFlight !== other.inFlight) return one.inFlight > other.inFlight
+  return one.lastCall > other.lastCall
 }

@@ -1,9 +1,9 @@
-import assert from 'node:assert'
 import type { Generation } from '../catalog/port.ts'
 import { NexusError } from '../contracts/failure.ts'
 import type { InstanceState } from '../contracts/status.ts'
 import type { Departure, Instance, InstanceListener } from '../host/port.ts'
 import type { Clock } from '../kit/clock.ts'
+import { describeDeparture } from './departure.ts'
 
 /** One instance and what the supervisor knows of it. */
 export interface Replica {
@@ -20,6 +20,10 @@ export interface Replica {
   readonly onSuspect: Set<() => void>
   /** Calls in flight by action. */
   readonly busy: Map<string, number>
+  /** All of them together. */
+  inFlight: number
+  /** Of its module's calls, the number of the last one it was given. */
+  lastCall: number
   answered: number
   failed: number
 }
@@ -32,6 +36,27 @@ export interface ReplicaSetEvents {
   suspect(replica: Replica, missingMs: number): void
   /** A replica that had come up is gone without having been asked to go. */
   departed(replica: Replica, departure: Departure, readyMs: number): void
+  /** Others than before may take new work. Told before what caused it. */
+  shifted(): void
+}
+
+/** What leads to an instance beside calls: the connections of its ports. */
+export interface Doors {
+  /** Resolves when no connection leads to it any more; what is open after `waitMs` is cut. */
+  drain(instance: string, waitMs: number): Promise<void>
+  forget(instance: string): void
+  /** Nothing of the set runs any more. */
+  leave(set: ReplicaSet): Promise<void>
+}
+
+export interface ReplicaSetParts {
+  readonly generation: Generation
+  readonly config: Readonly<Record<string, unknown>>
+  readonly clock: Clock
+  readonly events: ReplicaSetEvents
+  readonly doors: Doors
+  /** Gives a replica its host, with the settings its set has by then. */
+  spawn(replica: Replica, listener: InstanceListener, inherited: unknown): Promise<Instance>
 }
 
 export interface BringOptions {
@@ -40,30 +65,21 @@ export interface BringOptions {
   prove?(instance: Instance): Promise<void>
 }
 
-/** The instances of one generation with one configuration. They come up one by one and go together. */
+/** The instances of one generation with one configuration. They come up one by one. */
 export class ReplicaSet {
   readonly generation: Generation
   readonly replicas = new Set<Replica>()
+  readonly #parts: ReplicaSetParts
   #config: Readonly<Record<string, unknown>>
-  readonly #spawn: (replica: Replica, listener: InstanceListener, inherited: unknown) => Promise<Instance>
-  readonly #events: ReplicaSetEvents
-  readonly #clock: Clock
+  #ready: readonly Replica[] | undefined
+  #closings = 0
   /** Looks of drains that wait for the last call. */
   readonly #drains = new Set<() => void>()
-  #closing = false
 
-  constructor(
-    generation: Generation,
-    config: Readonly<Record<string, unknown>>,
-    clock: Clock,
-    events: ReplicaSetEvents,
-    spawn: (replica: Replica, listener: InstanceListener, inherited: unknown) => Promise<Instance>,
-  ) {
-    this.generation = generation
-    this.#config = config
-    this.#clock = clock
-    this.#events = events
-    this.#spawn = spawn
+  constructor(parts: ReplicaSetParts) {
+    this.#parts = parts
+    this.generation = parts.generation
+    this.#config = parts.config
   }
 
   /** What its instances run with. */
@@ -71,13 +87,30 @@ export class ReplicaSet {
     return this.#config
   }
 
-  /** Its instances have taken these settings while running. */
+  /** Its instances have taken these settings while running; those to come start with them. */
   reconfigured(config: Readonly<Record<string, unknown>>): void {
     this.#config = config
   }
 
+  /** Those that take calls. Asked at every call, so it is found anew only after a change. */
   get ready(): readonly Replica[] {
-    return [...this.replicas].filter(({ state }) => state === 'ready')
+    this.#ready ??= [...this.replicas].filter(({ state }) => state === 'ready')
+    return this.#ready
+  }
+
+  /** Those that are there to stay, be it that they still come up. */
+  get staying(): readonly Replica[] {
+    return [...this.replicas].filter(({ state }) => !LEAVING.has(state))
+  }
+
+  /** How often it was retired: whoever wanted to bring up more has to look whether that is still wanted. */
+  get closings(): number {
+    return this.#closings
+  }
+
+  /** @throws NexusError `MODULE_START_FAILED` when it was retired since. */
+  assertOpen(closings: number): void {
+    if (this.#closings !== closings) throw startFailure(this.generation.moduleId, { how: 'halted' })
   }
 
   /**
@@ -95,17 +128,19 @@ export class ReplicaSet {
       set: this,
       instance: undefined,
       state: 'spawning',
-      sinceMs: this.#clock.now(),
+      sinceMs: this.#parts.clock.now(),
       readyAtMs: undefined,
       suspected: false,
       onSuspect: new Set(),
       busy: new Map(),
+      inFlight: 0,
+      lastCall: 0,
       answered: 0,
       failed: 0,
     }
     this.replicas.add(replica)
     try {
-      const instance = await this.#spawn(replica, this.#listen(replica, listener), options.inherited)
+      const instance = await this.#parts.spawn(replica, this.#listen(replica, listener), options.inherited)
       replica.instance = instance
       this.#assertWanted(replica)
       this.#enter(replica, 'booting')
@@ -127,20 +162,41 @@ export class ReplicaSet {
 
   /** Takes no more calls; waits until those in flight have ended, `drainMs` at most, then stops every instance. */
   async retire(drainMs: number, stopMs: number): Promise<void> {
+    this.#closings += 1
     await this.drain([...this.replicas], drainMs)
     await this.halt(stopMs)
+    await this.#parts.doors.leave(this)
   }
 
-  /** Drains and stops some of its replicas; the others go on. */
+  /** Drains and stops some of its replicas, each as soon as it is idle; the others go on. */
   async release(replicas: readonly Replica[], drainMs: number, stopMs: number): Promise<void> {
-    await this.drain(replicas, drainMs)
-    await Promise.all(replicas.map((replica) => this.#haltOne(replica, stopMs)))
+    // First all of them: none may be handed what another one gave up.
+    this.#dismiss(replicas)
+    const one = async (replica: Replica): Promise<void> => {
+      await this.drain([replica], drainMs)
+      await this.#haltOne(replica, stopMs)
+    }
+    await Promise.all(replicas.map(one))
   }
 
-  /** These take no more calls; resolves when those in flight on them have ended, after `drainMs` at most. */
+  /**
+   * These take no more calls and connections; resolves when those in flight on them have ended, after `drainMs` at
+   * most. Connections that are still open then are cut.
+   */
   async drain(replicas: readonly Replica[], drainMs: number): Promise<void> {
-    for (const replica of replicas) if (replica.state === 'ready') this.#enter(replica, 'draining')
-    const isIdle = (): boolean => replicas.every((replica) => inFlightOf(replica) === 0)
+    this.#dismiss(replicas)
+    const doors = replicas.map(({ id }) => this.#parts.doors.drain(id, drainMs))
+    await Promise.all([this.#idle(replicas, drainMs), ...doors])
+  }
+
+  #dismiss(replicas: readonly Replica[]): void {
+    for (const replica of replicas) {
+      if (replica.state === 'ready' || replica.state === 'notready') this.#enter(replica, 'draining')
+    }
+  }
+
+  async #idle(replicas: readonly Replica[], waitMs: number): Promise<void> {
+    const isIdle = (): boolean => replicas.every(({ inFlight }) => inFlight === 0)
     if (isIdle()) return
     await new Promise<void>((resolve) => {
       const end = (): void => {
@@ -151,19 +207,33 @@ export class ReplicaSet {
       const look = (): void => {
         if (isIdle()) end()
       }
-      const timer = this.#clock.after(drainMs, end)
+      const timer = this.#parts.clock.after(waitMs, end)
       this.#drains.add(look)
     })
   }
 
   /** Stops every instance, also those still coming up. */
   async halt(stopMs: number): Promise<void> {
-    this.#closing = true
+    this.#closings += 1
     await Promise.all([...this.replicas].map((replica) => this.#haltOne(replica, stopMs)))
   }
 
-  /** Must be called when a call ended, so that a waiting drain can go on. */
-  released(): void {
+  /** Counts a call that is given to a replica. */
+  took(replica: Replica, action: string): void {
+    replica.inFlight += 1
+    replica.busy.set(action, (replica.busy.get(action) ?? 0) + 1)
+  }
+
+  /** Counts the end of a call: a waiting drain may go on. */
+  ended(replica: Replica, action: string): void {
+    const left = (replica.busy.get(action) ?? 1) - 1
+    replica.inFlight -= 1
+    if (left > 0) replica.busy.set(action, left)
+    else replica.busy.delete(action)
+    if (replica.inFlight === 0) this.#look()
+  }
+
+  #look(): void {
     for (const look of this.#drains) look()
   }
 
@@ -183,9 +253,9 @@ export class ReplicaSet {
     void instance.gone.then((departure) => {
       // Once it is draining or exiting, its end was wanted.
       if (replica.state === 'exited' || replica.state === 'exiting' || replica.state === 'draining') return
-      const readyMs = replica.readyAtMs === undefined ? 0 : this.#clock.elapsed() - replica.readyAtMs
+      const readyMs = replica.readyAtMs === undefined ? 0 : this.#parts.clock.elapsed() - replica.readyAtMs
       this.#drop(replica)
-      this.#events.departed(replica, departure, readyMs)
+      this.#parts.events.departed(replica, departure, readyMs)
     })
   }
 
@@ -195,20 +265,22 @@ export class ReplicaSet {
       notReady: (reason, retryInMs) => {
         if (replica.state !== 'booting' && replica.state !== 'ready') return
         this.#enter(replica, 'notready')
-        this.#events.notReady(replica, reason)
-        if (retryInMs !== undefined) this.#clock.after(retryInMs, () => this.#tryAgain(replica))
+        this.#parts.events.notReady(replica, reason)
+        if (retryInMs !== undefined) this.#parts.clock.after(retryInMs, () => this.#tryAgain(replica))
       },
       ready: () => {
         if (replica.state === 'notready') this.#becomeReady(replica)
       },
       suspect: (missingMs) => {
         replica.suspected = true
-        this.#events.suspect(replica, missingMs)
+        this.#parts.events.shifted()
+        this.#parts.events.suspect(replica, missingMs)
         for (const tell of replica.onSuspect) tell()
       },
       recovered: () => {
         replica.suspected = false
-        if (replica.state === 'ready') this.#events.ready(replica)
+        this.#parts.events.shifted()
+        if (replica.state === 'ready') this.#parts.events.ready(replica)
       },
     }
   }
@@ -227,62 +299,38 @@ export class ReplicaSet {
   }
 
   #becomeReady(replica: Replica): void {
-    replica.readyAtMs ??= this.#clock.elapsed()
+    replica.readyAtMs ??= this.#parts.clock.elapsed()
     this.#enter(replica, 'ready')
-    this.#events.ready(replica)
+    this.#parts.events.ready(replica)
   }
 
   #enter(replica: Replica, state: InstanceState): void {
+    const shifts = (replica.state === 'ready') !== (state === 'ready')
     replica.state = state
-    replica.sinceMs = this.#clock.now()
+    replica.sinceMs = this.#parts.clock.now()
+    if (!shifts) return
+    this.#ready = undefined
+    this.#parts.events.shifted()
   }
 
   #drop(replica: Replica): void {
+    if (!this.replicas.delete(replica)) return
     this.#enter(replica, 'exited')
-    this.replicas.delete(replica)
-    this.released()
+    this.#parts.doors.forget(replica.id)
+    this.#look()
   }
 
   #assertWanted({ state }: Replica): void {
-    const isLetGo = state === 'draining' || state === 'exiting' || state === 'exited'
-    if (this.#closing || isLetGo) throw startFailure(this.generation.moduleId, { how: 'halted' })
+    if (LEAVING.has(state)) throw startFailure(this.generation.moduleId, { how: 'halted' })
   }
 }
 
-function inFlightOf({ busy }: Replica): number {
-  return [...busy.values()].reduce((sum, count) => sum + count, 0)
-}
+const LEAVING: ReadonlySet<InstanceState> = new Set(['draining', 'exiting', 'exited'])
 
 type InnerEvents = 'notReady' | 'ready' | 'suspect' | 'recovered'
 
 function startFailure(module: string, departure: Departure): NexusError {
-  assert(departure.how !== undefined)
   const reason = describeDeparture(departure)
   const code = departure.how === 'exited' ? (departure.exitCode ?? -1) : -1
   return new NexusError('MODULE_START_FAILED', { module, phase: 'start', reason, exit_code: code })
-}
-
-/** How an instance ended, in words. */
-export function describeDeparture(departure: Departure): string {
-  switch (departure.how) {
-    case 'halted':
-      return 'it was stopped'
-    case 'exited':
-      return departure.signal === null
-        ? `it exited with code ${departure.exitCode}`
-        : `it ended by ${departure.signal}`
-    case 'hung':
-      return hangSentence(departure)
-    case 'displaced':
-      return departure.culprit === undefined
-        ? `its shared host ended (${departure.reason})`
-        : `its shared host ended by the fault of ${departure.culprit} (${departure.reason})`
-    case 'killed':
-      return departure.because
-  }
-}
-
-function hangSentence({ missingMs, blockedAt }: Extract<Departure, { how: 'hung' }>): string {
-  const where = blockedAt === undefined ? '' : ` in ${blockedAt}`
-  return `its event loop was blocked for ${Math.round(missingMs)} ms${where}`
 }

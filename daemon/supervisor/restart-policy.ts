@@ -12,6 +12,8 @@ export interface Crash {
   readonly readyMs: number
   /** It ended by itself with exit code 0. */
   readonly clean: boolean
+  /** Another module's fault: it was in the same host. */
+  readonly displaced: boolean
 }
 
 export type Verdict =
@@ -20,13 +22,15 @@ export type Verdict =
   /** Too many in the window: one try in a while. */
   | { readonly restart: 'spent'; readonly waitMs: number; readonly crashes: number }
   | { readonly restart: 'never' }
+  /** Through no fault of its own: as if nothing had happened, and at nobody's expense. */
+  | { readonly restart: 'again'; readonly waitMs: number }
 
 /** An instance that served this long was well: what ended it may be over already. */
 const WELL_AFTER_MS = 1_000
 /** Ready this long forgives the crashes before. */
 export const FORGIVEN_AFTER_MS = 60_000
 /** A module in a crash loop is tried this often: the cause may have gone, and a try is cheap. */
-const CRASHLOOP_RETRY_MS = 300_000
+export const CRASHLOOP_RETRY_MS = 300_000
 
 /**
  * Decides what a crash means, given the earlier ones.
@@ -53,24 +57,16 @@ export function judgeCrash(crashes: readonly Crash[], rules: RestartRules, chanc
 }
 
 /**
- * The budget of crash-caused host starts for the whole daemon: at most `perMinute` in any 60 s, the others in order.
+ * Decides how soon a displaced instance comes back: at once, unless its neighbours go on pulling it down. Then, too, a
+ * start for nothing costs more than a wait.
  *
- * Fifty modules that crash together may not eat the machine.
+ * @param times - When it was displaced, on the monotonic clock; oldest first, the last one is judged.
  */
-export class RestartBudget {
-  readonly #perMinute: number
-  #startsMs: number[] = []
-
-  constructor(perMinute: number) {
-    this.#perMinute = perMinute
-  }
-
-  /** Takes the next free place; returns how long to wait for it, in milliseconds. */
-  take(nowMs: number): number {
-    this.#startsMs = this.#startsMs.filter((atMs) => nowMs - atMs < 60_000)
-    const blocking = this.#startsMs.at(-this.#perMinute)
-    const atMs = blocking === undefined ? nowMs : Math.max(nowMs, blocking + 60_000)
-    this.#startsMs.push(atMs)
-    return atMs - nowMs
-  }
+export function judgeDisplacement(times: readonly number[], rules: RestartRules, chance: Chance): Verdict {
+  const newestMs = times.at(-1)
+  assert(newestMs !== undefined, 'judgeDisplacement needs at least the one it judges')
+  const recent = times.filter((atMs) => newestMs - atMs < rules.within_ms).length
+  const tooMany = recent - rules.max
+  if (tooMany <= 0) return { restart: 'again', waitMs: 0 }
+  return { restart: 'again', waitMs: backoffMs(tooMany - 1, rules.backoff_ms, rules.backoff_max_ms, chance) }
 }

@@ -1,75 +1,104 @@
 import type { Chance } from '../kit/chance.ts'
 import type { Clock, Timer } from '../kit/clock.ts'
 import {
+  CRASHLOOP_RETRY_MS,
   type Crash,
   FORGIVEN_AFTER_MS,
   judgeCrash,
-  type RestartBudget,
+  judgeDisplacement,
   type RestartRules,
   type Verdict,
 } from './restart-policy.ts'
+import type { PlannedStart, StartQueue } from './start-queue.ts'
 
 /** Older crashes are of no interest to any window that a manifest may ask for. */
 const CRASHES_KEPT_MS = 86_400_000
 const CRASHES_MAX = 1_000
 
-/** The crashes of one module, and the timer of its next try. */
+/** The crashes of one module, and its next try. */
 export class Retries {
   readonly #clock: Clock
   readonly #chance: Chance
-  readonly #budget: RestartBudget
+  readonly #queue: StartQueue
   #crashes: readonly Crash[] = []
-  #timer: Timer | undefined
-  #atMs: number | undefined
+  #displaced: readonly number[] = []
+  /** It crashed too often and was not well since. */
+  #looping = false
+  #next: PlannedStart | undefined
   /** Starts after a crash, for the life of the daemon. */
   count = 0
 
-  constructor(clock: Clock, chance: Chance, budget: RestartBudget) {
+  constructor(clock: Clock, chance: Chance, queue: StartQueue) {
     this.#clock = clock
     this.#chance = chance
-    this.#budget = budget
+    this.#queue = queue
   }
 
   /** Wall time of the next try, when one is waiting. */
   get atMs(): number | undefined {
-    return this.#atMs
+    if (this.#next === undefined) return undefined
+    return this.#clock.now() + this.#next.atMs() - this.#clock.elapsed()
   }
 
-  crash(readyMs: number, clean = false): Crash {
-    return { atMs: this.#clock.elapsed(), readyMs, clean }
+  crash(readyMs: number, { clean = false, displaced = false } = {}): Crash {
+    return { atMs: this.#clock.elapsed(), readyMs, clean, displaced }
   }
 
-  /** Remembers the crash and says what it means; the wait includes the daemon's own budget. */
-  judge(crash: Crash, rules: RestartRules): Verdict & { readonly waitMs?: number } {
-    const kept = crash.readyMs >= FORGIVEN_AFTER_MS ? [] : this.#crashes
-    const recent = kept.filter(({ atMs }) => crash.atMs - atMs < CRASHES_KEPT_MS)
+  /** Remembers the crash and says what it means. */
+  judge(crash: Crash, rules: RestartRules): Verdict {
+    if (crash.displaced) {
+      this.#displaced = [...this.#displaced.slice(1 - CRASHES_MAX), crash.atMs]
+      return judgeDisplacement(this.#displaced, rules, this.#chance)
+    }
+    if (crash.readyMs >= FORGIVEN_AFTER_MS) this.forgive()
+    const recent = this.#crashes.filter(({ atMs }) => crash.atMs - atMs < CRASHES_KEPT_MS)
     this.#crashes = [...recent.slice(1 - CRASHES_MAX), crash]
     const verdict = judgeCrash(this.#crashes, rules, this.#chance)
-    if (verdict.restart === 'never' || verdict.restart === 'spent') return verdict
-    const waitMs = Math.max(verdict.restart === 'later' ? verdict.waitMs : 0, this.#budget.take(crash.atMs))
-    return { ...verdict, waitMs }
+    if (verdict.restart === 'spent') this.#looping = true
+    // The rare tries of a crash loop lie further apart than any window: they do not end it.
+    if (!this.#looping || verdict.restart === 'never') return verdict
+    return { restart: 'spent', waitMs: CRASHLOOP_RETRY_MS, crashes: this.#crashes.length }
   }
 
   /** New code, new settings, or an operator's start: what was is forgotten. */
   forgive(): void {
     this.#crashes = []
+    this.#displaced = []
+    this.#looping = false
   }
 
-  /** Calls `ring` after `waitMs`, unless disarmed before. */
+  /** Calls `ring` when the wait is over and it is this module's turn, unless disarmed before. */
   arm(waitMs: number, ring: () => void): void {
-    this.disarm()
-    this.count += 1
-    if (waitMs <= 0) {
-      ring()
-      return
-    }
-    this.#atMs = this.#clock.now() + waitMs
-    this.#timer = this.#clock.after(waitMs, ring)
+    this.#plan((due) => this.#queue.put(waitMs, due), ring)
+  }
+
+  /** The same, whoever else waits: the start takes nothing from the budget of crash-caused ones. */
+  armFreely(waitMs: number, ring: () => void): void {
+    this.#plan((due) => soon(this.#clock, waitMs, due), ring)
   }
 
   disarm(): void {
-    this.#timer?.cancel()
-    this.#timer = undefined
-    this.#atMs = undefined
+    this.#next?.cancel()
+    this.#next = undefined
   }
+
+  #plan(put: (due: () => void) => PlannedStart, ring: () => void): void {
+    this.disarm()
+    let rang = false
+    const next = put(() => {
+      rang = true
+      this.#next = undefined
+      this.count += 1
+      ring()
+    })
+    if (!rang) this.#next = next
+  }
+}
+
+function soon(clock: Clock, waitMs: number, ring: () => void): PlannedStart {
+  const atMs = clock.elapsed() + waitMs
+  let timer: Timer | undefined
+  if (waitMs > 0) timer = clock.after(waitMs, ring)
+  else ring()
+  return { atMs: () => atMs, cancel: () => timer?.cancel() }
 }

@@ -12,7 +12,7 @@ import { configureModule } from './configure.ts'
 import { explainModule, type HealthVerdict, moduleStatus } from './module-status.ts'
 import type { ActionAnswer, ActionCall, ModuleOutlook, SupervisorEnvironment } from './port.ts'
 import { Remembered } from './remembered.ts'
-import { RestartBudget } from './restart-policy.ts'
+import { StartQueue } from './start-queue.ts'
 import { Unit } from './unit.ts'
 import { SUPERVISOR } from './unit-core.ts'
 
@@ -24,7 +24,7 @@ export class Supervisor {
   readonly #env: SupervisorEnvironment
   readonly #units = new Map<string, Unit>()
   readonly #remembered = new Remembered()
-  readonly #budget: RestartBudget
+  readonly #startQueue: StartQueue
   readonly #vanished = new Map<string, Timer>()
   readonly #inputs = new WeakMap<ActionSpecification, Checker<unknown>>()
   readonly #verdicts: (moduleId: string) => HealthVerdict | undefined
@@ -33,7 +33,7 @@ export class Supervisor {
   /** @param verdicts - What the health watch thinks of a module that serves. */
   constructor(env: SupervisorEnvironment, verdicts: (moduleId: string) => HealthVerdict | undefined) {
     this.#env = env
-    this.#budget = new RestartBudget(env.startsPerMinute)
+    this.#startQueue = new StartQueue(env.clock, env.startsPerMinute)
     this.#verdicts = verdicts
   }
 
@@ -239,7 +239,7 @@ export class Supervisor {
     let unit = this.#units.get(moduleId)
     if (unit === undefined) {
       unit = new Unit(moduleId, this.#env, () => this.#remembered.of(moduleId), {
-        budget: this.#budget,
+        startQueue: this.#startQueue,
         missing: (requires) => requires.find((id) => this.#units.get(id)?.ready !== true),
         changed: (changed) => {
           this.#tellDependants(changed)

@@ -3,6 +3,7 @@ import type { ReloadResult } from '../contracts/status.ts'
 import type { Assembly } from './assembly.ts'
 import type { ModuleEvent } from './lifecycle-table.ts'
 import type { ReloadOrder, SupervisorEnvironment } from './port.ts'
+import type { ModulePorts } from './ports.ts'
 import type { ModuleMemory } from './remembered.ts'
 import type { Crash } from './restart-policy.ts'
 import type { Retries } from './retries.ts'
@@ -32,6 +33,7 @@ export interface UnitCore {
   readonly standing: Standing
   readonly retries: Retries
   readonly assembly: Assembly
+  readonly ports: ModulePorts
   memory(): ModuleMemory
   post(event: ModuleEvent, because: string, more?: Omit<Letter, 'event' | 'because'>): void
   /** A fact of the supervisor's own doing, not waited for: a restart is worth more than its record. */

@@ -12,15 +12,16 @@ import { Assembly } from './assembly.ts'
 import { CallDesk } from './call-desk.ts'
 import { LIFECYCLE, type ModuleAct, type ModuleEvent } from './lifecycle-table.ts'
 import type { ReloadOrder, SupervisorEnvironment } from './port.ts'
+import { ModulePorts } from './ports.ts'
 import { profileOf } from './provide.ts'
 import { notReloaded } from './reload-result.ts'
 import { Reloads } from './reloads.ts'
 import type { ModuleMemory } from './remembered.ts'
 import type { Replica, ReplicaSet } from './replica-set.ts'
-import type { RestartBudget } from './restart-policy.ts'
 import { Retries } from './retries.ts'
 import { effectiveConfig } from './settings.ts'
 import { Standing } from './standing.ts'
+import type { StartQueue } from './start-queue.ts'
 import { EXIT_CONFIG } from './start-failure.ts'
 import { StartUp } from './start-up.ts'
 import { type Letter, SUPERVISOR, type UnitCore } from './unit-core.ts'
@@ -32,7 +33,7 @@ export interface UnitNeighbours {
   /** The first of `requires` that is not ready, if any. */
   missing(requires: readonly string[]): string | undefined
   changed(unit: Unit): void
-  readonly budget: RestartBudget
+  readonly startQueue: StartQueue
 }
 
 const SERVING: ReadonlySet<ModuleState> = new Set(['started', 'reloading'])
@@ -64,15 +65,18 @@ export class Unit {
     this.id = id
     this.#neighbours = neighbours
     this.#box = new Mailbox((letter) => this.#read(letter), env.onBug)
+    const ports = new ModulePorts(id, env.ports, () => this.takers)
     this.#core = {
       id,
       env,
       memory,
       works: new Works(),
       standing: new Standing(env.clock),
-      retries: new Retries(env.clock, env.chance, neighbours.budget),
+      retries: new Retries(env.clock, env.chance, neighbours.startQueue),
+      ports,
       assembly: new Assembly({
         moduleId: id,
+        ports,
         env,
         memory,
         events: new Witness(() => ({ core: this.#core, desk: this.desk, reloads: this.#reloads })),
@@ -89,6 +93,7 @@ export class Unit {
       serve: (set) => {
         this.#core.works.serving = set
         this.desk.pump()
+        ports.direct()
       },
       committed: (set) => this.#accept(set),
     })
@@ -267,6 +272,8 @@ export class Unit {
       case 'giveUp':
       case 'reject':
         this.#discard()
+        // Nothing comes up by itself: who knocks had better be told so at once.
+        this.#core.ports.release().catch(this.#core.env.onBug)
         this.desk.dismiss()
         break
       case 'rest':
@@ -307,7 +314,7 @@ export class Unit {
       return
     }
     const young = this.#settling !== undefined && crash.readyMs < manifest.timeouts.settle_ms
-    if (letter.event === 'exited' && young && this.#startUp.fallBack('settle', letter.because)) return
+    if (letter.event === 'exited' && young && !crash.displaced && this.#startUp.fallBack('settle', letter.because)) return
 
     const { policy, within_ms: withinMs } = manifest.restart
     const verdict = retries.judge(crash, manifest.restart)
@@ -321,10 +328,13 @@ export class Unit {
         this.#post('spent', `${verdict.crashes} crashes in ${withinMs} ms: ${letter.because}`)
         break
       case 'now':
-        this.#tryAgain(verdict.waitMs ?? 0, 'it crashed and is started again')
+        this.#tryAgain(0, 'it crashed and is started again')
         break
       case 'later':
         this.#tryAgain(verdict.waitMs, 'its backoff is over')
+        break
+      case 'again':
+        this.#tryAgain(verdict.waitMs, 'it was displaced and is started again', 'freely')
         break
     }
   }
@@ -348,6 +358,7 @@ export class Unit {
     const over = async (): Promise<void> => {
       await this.#reloads.idle()
       await works.retired()
+      await this.#core.ports.release()
       note('module.stopped', { reason: this.because })
       this.#post('halted', this.because, { run })
     }
@@ -379,10 +390,12 @@ export class Unit {
     works.discard()
   }
 
-  #tryAgain(waitMs: number, because: string): void {
+  #tryAgain(waitMs: number, because: string, how: 'in turn' | 'freely' = 'in turn'): void {
     const { retries, works } = this.#core
     const { run } = works
-    retries.arm(waitMs, () => this.#post('due', because, { run }))
+    const ring = (): void => this.#post('due', because, { run })
+    if (how === 'freely') retries.armFreely(waitMs, ring)
+    else retries.arm(waitMs, ring)
   }
 
   #missing(): string | undefined {

@@ -1,8 +1,8 @@
 import type { Departure } from '../host/port.ts'
-import { departureFact } from './assembly.ts'
 import type { CallDesk } from './call-desk.ts'
+import { departureFact, describeDeparture } from './departure.ts'
 import type { Reloads } from './reloads.ts'
-import { describeDeparture, type Replica, type ReplicaSetEvents } from './replica-set.ts'
+import type { Replica, ReplicaSetEvents } from './replica-set.ts'
 import type { UnitCore } from './unit-core.ts'
 
 /** Who has to know what an instance says. */
@@ -45,13 +45,27 @@ export class Witness implements ReplicaSetEvents {
   departed(replica: Replica, departure: Departure, readyMs: number): void {
     const { core, reloads } = this.#audience()
     const { works, standing, retries, note, post } = core
-    const reason = describeDeparture(departure)
-    const { type, d } = departureFact(replica, departure, reason, readyMs)
+    const { type, d } = departureFact(replica, departure, readyMs)
     note(type, d)
+    this.#tell(replica, departure, d)
     if (reloads.disturbed(replica, departure)) return
     if (replica.set !== works.serving || standing.state === 'reloading') return
     const exitCode = departure.how === 'exited' ? departure.exitCode : null
-    const event = replica.set.replicas.size > 0 ? 'thinned' : 'exited'
-    post(event, reason, { crash: retries.crash(readyMs, exitCode === 0), exitCode, run: works.run })
+    const event = replica.set.staying.length > 0 ? 'thinned' : 'exited'
+    const crash = retries.crash(readyMs, { clean: exitCode === 0, displaced: departure.how === 'displaced' })
+    post(event, describeDeparture(departure), { crash, exitCode, run: works.run })
+  }
+
+  shifted(): void {
+    this.#audience().core.ports.direct()
+  }
+
+  /** In the module's own log, where its author looks; a hang with the place. */
+  #tell({ id: instance }: Replica, departure: Departure, d: Readonly<Record<string, unknown>>): void {
+    const { id, env } = this.#audience().core
+    const { blocked_at, stack } = d
+    const fields = Object.fromEntries(Object.entries({ blocked_at, stack }).filter(([, value]) => value))
+    const message = `the instance is gone: ${describeDeparture(departure)}`
+    env.said(id, instance, { level: departure.how === 'displaced' ? 'warn' : 'error', message, fields })
   }
 }

@@ -8,7 +8,10 @@ import {
   type ModuleAct,
   type ModuleEvent,
 } from '../../daemon/supervisor/lifecycle-table.ts'
-import { type Crash, judgeCrash, RestartBudget } from '../../daemon/supervisor/restart-policy.ts'
+import { type Crash, judgeCrash, judgeDisplacement } from '../../daemon/supervisor/restart-policy.ts'
+import { Retries } from '../../daemon/supervisor/retries.ts'
+import { StartQueue } from '../../daemon/supervisor/start-queue.ts'
+import { TestClock } from '../support/test-clock.ts'
 
 const rules = {
   policy: 'permanent',
@@ -17,8 +20,8 @@ const rules = {
   backoff_ms: 100,
   backoff_max_ms: 300,
 } as const
-const young = (atMs: number): Crash => ({ atMs, readyMs: 10, clean: false })
-const old = (atMs: number): Crash => ({ atMs, readyMs: 5_000, clean: false })
+const young = (atMs: number): Crash => ({ atMs, readyMs: 10, clean: false, displaced: false })
+const old = (atMs: number): Crash => ({ atMs, readyMs: 5_000, clean: false, displaced: false })
 
 t.test('an instance that had been well restarts at once', async (t) => {
   t.strictSame(judgeCrash([old(0)], rules, seededChance(1)), { restart: 'now' })
@@ -43,7 +46,7 @@ t.test('the fourth crash inside the window is one too many, and one outside is f
 })
 
 t.test('a temporary module is never restarted, a transient one only after a failure', async (t) => {
-  const clean: Crash = { atMs: 0, readyMs: 5_000, clean: true }
+  const clean: Crash = { atMs: 0, readyMs: 5_000, clean: true, displaced: false }
   const verdicts = [
     judgeCrash([old(0)], { ...rules, policy: 'temporary' }, seededChance(1)),
     judgeCrash([clean], { ...rules, policy: 'transient' }, seededChance(1)),
@@ -52,12 +55,84 @@ t.test('a temporary module is never restarted, a transient one only after a fail
   t.strictSame(verdicts, [{ restart: 'never' }, { restart: 'never' }, { restart: 'now' }])
 })
 
-t.test('the budget lets so many start in a minute, and the others in order', async (t) => {
-  const budget = new RestartBudget(2)
+t.test('who is displaced comes back at once, and later only while that goes on', async (t) => {
+  const waits = [1, 3, 4, 5, 6].map((count) => {
+    const times = Array.from({ length: count }, (_, n) => n)
+    const verdict = judgeDisplacement(times, rules, { ...seededChance(1), next: () => 0.5 })
+    return verdict.restart === 'again' ? verdict.waitMs : verdict.restart
+  })
+  t.strictSame(waits, [0, 0, 100, 200, 300])
+})
+
+t.test('so many start in any minute, and the others in the order in which their backoff ends', async (t) => {
+  const clock = new TestClock()
+  const queue = new StartQueue(clock, 2)
+  const started: [string, number][] = []
+  const put = (name: string, waitMs: number) =>
+    queue.put(waitMs, () => void started.push([name, clock.elapsed()]))
+  put('a', 0)
+  const late = put('late', 2_000)
+  const early = put('early', 1_000)
+  const gone = put('gone', 1_500)
   t.strictSame(
-    [0, 0, 0, 0, 60_001].map((nowMs) => budget.take(nowMs)),
-    [0, 0, 60_000, 60_000, 59_999],
+    [late, early, gone].map((place) => place.atMs()),
+    [61_000, 1_000, 60_000],
   )
+  gone.cancel()
+  gone.cancel()
+  t.equal(late.atMs(), 60_000, 'a place that is given back goes to whoever comes next')
+  await clock.pass(59_999)
+  put('last', 0)
+  await clock.pass(1_001)
+  t.strictSame(started, [
+    ['a', 0],
+    ['early', 1_000],
+    ['late', 60_000],
+    ['last', 61_000],
+  ])
+  t.equal(clock.waiting, 0)
+})
+
+t.test('in no minute do more start than the budget has, whatever the backoffs', async (t) => {
+  const clock = new TestClock()
+  const queue = new StartQueue(clock, 20)
+  const chance = seededChance(7)
+  const startsMs: number[] = []
+  const crash = (): void => {
+    queue.put(chance.next() * 40_000, () => {
+      startsMs.push(clock.elapsed())
+      crash()
+    })
+  }
+  for (let n = 0; n < 50; n += 1) crash()
+  await clock.pass(600_000)
+  const fullest = Math.max(
+    ...startsMs.map((fromMs) => startsMs.filter((atMs) => atMs >= fromMs && atMs < fromMs + 60_000).length),
+  )
+  t.strictSame([fullest, startsMs.length >= 200], [20, true])
+})
+
+t.test('a crash loop is left by being well for a minute, not by the rarity of its tries', async (t) => {
+  const clock = new TestClock()
+  const retries = new Retries(clock, seededChance(1), new StartQueue(clock, 20))
+  const judge = (readyMs: number) => retries.judge(retries.crash(readyMs), rules).restart
+  const looping = [0, 0, 0, 0].map(judge)
+  await clock.pass(300_000)
+  t.strictSame(
+    [...looping, judge(0), judge(5_000), judge(60_000)],
+    ['later', 'later', 'later', 'spent', 'spent', 'spent', 'now'],
+  )
+})
+
+t.test('the time of the next try is told with the wait for its turn', async (t) => {
+  const clock = new TestClock()
+  const queue = new StartQueue(clock, 1)
+  const [one, two] = [1, 2].map(() => new Retries(clock, seededChance(1), queue)) as [Retries, Retries]
+  one.arm(0, () => {})
+  two.arm(500, () => {})
+  t.strictSame([one.atMs, one.count, two.atMs, two.count], [undefined, 1, clock.now() + 60_000, 0])
+  await clock.pass(60_000)
+  t.strictSame([two.atMs, two.count], [undefined, 1])
 })
 
 const table: StateTable<ModuleState, ModuleEvent, ModuleAct> = LIFECYCLE
