@@ -42,9 +42,11 @@ export function lookInside(address: InspectorAddress, order: VisitOrder): Promis
       const frames = readFrames(params, urls)
       looks += 1
       if (frames.length > 0) seen = frames
-      if (order.enough(frames) || looks >= LOOKS_MAX) return leave()
-      wire.say('Debugger.resume')
-      timers.push(clock.after(LOOK_AGAIN_MS, again))
+      if (order.enough(frames) || looks >= LOOKS_MAX) leave()
+      else {
+        wire.say('Debugger.resume')
+        timers.push(clock.after(LOOK_AGAIN_MS, again))
+      }
     }
     const again = (): void => {
       if (!left) wire.say('Debugger.pause')

@@ -53,26 +53,24 @@ export class InspectorWire {
 
   #hear(chunk: Buffer): void {
     this.#bytesLeft -= chunk.length
-    if (this.#bytesLeft < 0) return this.destroy()
     this.#buffer = this.#buffer.length === 0 ? chunk : Buffer.concat([this.#buffer, chunk])
-    if (!this.#upgraded && !this.#upgrade()) return
-    for (let frame = takeFrame(this.#buffer); frame !== undefined; frame = takeFrame(this.#buffer)) {
-      this.#buffer = frame.rest
-      if (!this.#take(frame)) return this.destroy()
-    }
+    if (this.#bytesLeft < 0 || !this.#read()) this.destroy()
   }
 
-  /** Returns whether the answer to the greeting has come and takes the connection. */
-  #upgrade(): boolean {
-    const end = this.#buffer.indexOf('\r\n\r\n')
-    if (end === -1) return false
-    if (!this.#buffer.toString('latin1', 0, end).startsWith('HTTP/1.1 101 ')) {
-      this.destroy()
-      return false
+  /** Takes what has come as a whole. Returns whether the conversation goes on. */
+  #read(): boolean {
+    if (!this.#upgraded) {
+      const end = this.#buffer.indexOf('\r\n\r\n')
+      if (end === -1) return true
+      if (!this.#buffer.toString('latin1', 0, end).startsWith('HTTP/1.1 101 ')) return false
+      this.#buffer = this.#buffer.subarray(end + 4)
+      this.#upgraded = true
+      this.#to.open()
     }
-    this.#buffer = this.#buffer.subarray(end + 4)
-    this.#upgraded = true
-    this.#to.open()
+    for (let frame = takeFrame(this.#buffer); frame !== undefined; frame = takeFrame(this.#buffer)) {
+      this.#buffer = frame.rest
+      if (!this.#take(frame)) return false
+    }
     return true
   }
 

@@ -5,7 +5,8 @@ import { describePosture, judgePosture, type Posture, readPosture } from './auto
 import { lookInside } from './autopsy-visit.ts'
 
 export interface AutopsyOrder {
-  readonly pid: number
+  /** Of the process itself, when it has one. */
+  pid(): number | undefined
   readonly door: InspectorDoor
   readonly clock: Clock
   /** What a stack says of whoever is examined; undefined when it shows nothing of them. */
@@ -45,11 +46,11 @@ export class Autopsy {
     this.#begunMs = this.#begunMs.filter((atMs) => nowMs - atMs < BUDGET_MS)
     if (this.#begunMs.length >= BUDGET_MAX) return
     this.#begunMs.push(nowMs)
-    const posture = readPosture(this.#order.pid)
+    const posture = this.#posture()
     if (posture === undefined) return
     this.#case = new AbortController()
-    if (judgePosture(posture, posture) === 'ask') return this.#ask()
-    this.#after(SECOND_LOOK_MS, () => this.#lookAgain(posture))
+    if (judgePosture(posture, posture) === 'ask') this.#ask()
+    else this.#after(SECOND_LOOK_MS, () => this.#lookAgain(posture))
   }
 
   /** It beats again. An inspector that was opened is closed, or will be when it opens. */
@@ -70,32 +71,35 @@ export class Autopsy {
   }
 
   #lookAgain(first: Posture): void {
-    const second = readPosture(this.#order.pid)
+    const second = this.#posture()
     if (second === undefined) return
     if (judgePosture(first, second) === 'ask') this.#ask()
     else this.#conclude({ blockedAt: describePosture(second, 'code outside JavaScript') })
   }
 
   #ask(): void {
-    const { door } = this.#order
-    if (door.obstacle !== undefined) return this.#tellUnseen('code', ` (no stack: ${door.obstacle})`)
-    // Code outside JavaScript does not even open the inspector before it is done.
-    this.#after(UNSEEN_MS, () => this.#tellUnseen('code outside JavaScript'))
-    void this.#enter(this.#case?.signal)
+    const { obstacle } = this.#order.door
+    if (obstacle === undefined) {
+      // Code outside JavaScript does not even open the inspector before it is done.
+      this.#after(UNSEEN_MS, () => this.#tellUnseen('code outside JavaScript'))
+      void this.#enter(this.#case?.signal)
+    } else {
+      this.#tellUnseen('code', ` (no stack: ${obstacle})`)
+    }
   }
 
   /** One that is open still, since an earlier visit did not end well, is not opened a second time. */
   async #enter(signal: AbortSignal | undefined): Promise<void> {
-    const { door, pid } = this.#order
+    const { door } = this.#order
     const former = door.address
-    if (former !== undefined && (await isListeningOn(pid, former.port))) return this.#visit(former)
+    if (former !== undefined && (await this.#isIts(former))) return this.#visit(former)
     if (signal?.aborted !== true) door.knock((address) => void this.#visit(address))
   }
 
   /** Also when the suspicion is over: then only to close it. */
   async #visit(address: InspectorAddress): Promise<void> {
-    const { pid, clock, read } = this.#order
-    if (!(await isListeningOn(pid, address.port))) return
+    const { clock, read } = this.#order
+    if (!(await this.#isIts(address))) return
     const leave = await takeTurn()
     try {
       const signal = this.#case?.signal ?? AbortSignal.abort()
@@ -110,8 +114,18 @@ export class Autopsy {
 
   /** Nothing was seen so far; the kernel knows at least what it does. */
   #tellUnseen(code: 'code' | 'code outside JavaScript', why = ''): void {
-    const posture = this.#finding === undefined ? readPosture(this.#order.pid) : undefined
+    const posture = this.#finding === undefined ? this.#posture() : undefined
     if (posture !== undefined) this.#conclude({ blockedAt: `${describePosture(posture, code)}${why}` })
+  }
+
+  async #isIts({ port }: InspectorAddress): Promise<boolean> {
+    const pid = this.#order.pid()
+    return pid !== undefined && (await isListeningOn(pid, port))
+  }
+
+  #posture(): Posture | undefined {
+    const pid = this.#order.pid()
+    return pid === undefined ? undefined : readPosture(pid)
   }
 
   #conclude(finding: Finding): void {

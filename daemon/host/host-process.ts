@@ -1,6 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import type { Duplex, Readable } from 'node:stream'
 import type { Clock, Timer } from '../kit/clock.ts'
+import { InspectorDoor, obstacleOf } from './autopsy-door.ts'
 import type { Launch } from './isolation.ts'
 import { OutputGate, type OutputLine } from './output.ts'
 import type { Isolation } from './port.ts'
@@ -34,6 +35,8 @@ export class HostProcess {
   readonly mayFork: boolean
   readonly isolation: Isolation
   readonly peer: RpcPeer
+  /** Opened only while it hangs, to see where. */
+  readonly inspector: InspectorDoor
   /** Rejects with the reason when the process ends before it says hello. */
   readonly hello: Promise<RunnerHello>
   /** Resolves when the process is gone and all that it said has been heard. */
@@ -60,6 +63,8 @@ export class HostProcess {
     this.isolation = launch.isolation
     this.#clock = clock
     this.#ledger = ledger
+    // By its handle: a number could be somebody else's by now.
+    this.inspector = new InspectorDoor(obstacleOf(launch), () => child.kill('SIGUSR1'))
     if (child.pid !== undefined) ledger.add(child.pid)
     this.#output = new OutputGate(clock, SPARE_LINES_MAX, (line) => this.#tell(line))
     this.#output.capture(child.stdout as Readable, 'stdout')
@@ -113,6 +118,7 @@ export class HostProcess {
 
   #tell(line: OutputLine): void {
     if (line.stream === 'stderr') {
+      if (this.inspector.take(line.message)) return
       this.#report.push(line.message)
       if (this.#report.length > REPORT_LINES_MAX) this.#report.shift()
     }

@@ -3,6 +3,7 @@ import type { ConfigChange, ConfigureAnswer, HealthAnswer } from '../contracts/m
 import type { HeartbeatParams } from '../contracts/wire.ts'
 import { type InitializeAnswer, RPC_CODES } from '../contracts/wire.ts'
 import type { Clock } from '../kit/clock.ts'
+import { Stall } from './autopsy-stall.ts'
 import { askModule, awaitCall, failedCall, thrownOf } from './calls.ts'
 import { Ears } from './ears.ts'
 import { readHealth, readInitializeAnswer } from './heard.ts'
@@ -30,6 +31,7 @@ export class ProcessInstance implements Instance, Patient {
   readonly #order: SpawnOrder
   readonly #clock: Clock
   readonly #bornMs: number
+  readonly #stall: Stall
   readonly #calls = new Map<number, CallOrder>()
   readonly #stats: { -readonly [Key in keyof InstanceStats]: InstanceStats[Key] } = {
     heartbeat: undefined,
@@ -49,6 +51,7 @@ export class ProcessInstance implements Instance, Patient {
     this.#order = order
     this.#clock = clock
     this.#bornMs = clock.elapsed()
+    this.#stall = new Stall({ host, clock, dir: order.dir, log: (line) => order.listener.log(line) })
     this.limits = {
       suspectMs: order.limits.heartbeat_suspect_ms,
       killMs: order.limits.heartbeat_kill_ms,
@@ -196,14 +199,16 @@ export class ProcessInstance implements Instance, Patient {
 
   suspect(missingMs: number): void {
     this.#order.listener.suspect(missingMs)
+    this.#stall.begin(missingMs)
   }
 
   recovered(): void {
     this.#order.listener.recovered()
+    this.#stall.forgive()
   }
 
   hung(missingMs: number): void {
-    this.#end({ how: 'hung', missingMs })
+    this.#end(this.#stall.end(missingMs))
   }
 
   async #import(): Promise<void> {

@@ -104,6 +104,8 @@ function nodeFlags(profile: WallProfile): string[] {
     '--max-semi-space-size=8',
     // Closed until the daemon asks for it (SIGUSR1) to see where a host hangs; then on any free port.
     '--inspect-port=127.0.0.1:0',
+    // Its address cannot be guessed, and is told to nobody but the daemon.
+    '--inspect-publish-uid=stderr',
   ]
 }
 

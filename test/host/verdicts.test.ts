@@ -118,6 +118,7 @@ t.test('a module that asks for nothing gets its code, and nothing of the environ
         '--max-old-space-size=192',
         '--max-semi-space-size=8',
         '--inspect-port=127.0.0.1:0',
+        '--inspect-publish-uid=stderr',
       ],
       ...['--permission', '--allow-fs-read=/d/runner.js', '--allow-fs-read=/d/rpc.js'],
       ...['--allow-fs-read=/data/generations/*', '/d/runner.js'],
