@@ -44,8 +44,7 @@ export function parseStatus(status: string): Pick<Posture, 'state' | 'catchesUsr
  * `Atomics.wait` waits, and it can be asked.
  */
 export function judgePosture(first: Posture, second: Posture, arch: string = process.arch): 'ask' | 'leave' {
-  if (!second.catchesUsr1 || second.state === 'T' || second.state === 't' || second.state === 'D')
-    return 'leave'
+  if (second.state === 'T' || second.state === 't' || second.state === 'D') return 'leave'
   const name = second.call === undefined ? undefined : callName(second.call, arch)
   if (name === undefined || ASKABLE.has(name)) return 'ask'
   const satStill = first.call === second.call && first.switches === second.switches

@@ -10,6 +10,8 @@ export interface StallOrder {
   readonly clock: Clock
   /** Of the generation: absolute and real. */
   readonly dir: string
+  /** The actions it was called for and has not answered. */
+  actions(): readonly string[]
   /** The log of the module. */
   log(line: LogParams): void
 }
@@ -27,6 +29,7 @@ export class Stall {
       pid: () => host.program,
       door: host.inspector,
       clock,
+      doing: () => doingSentence(order.actions()),
       read: (frames) => findingOf(frames, dir),
       found: (finding) => this.#tell(finding),
     })
@@ -70,4 +73,10 @@ export class Stall {
   #blockedMs(): number {
     return Math.round(this.#order.clock.elapsed() - this.#sinceMs)
   }
+}
+
+function doingSentence(actions: readonly string[]): string | undefined {
+  const [first, ...others] = new Set(actions)
+  if (first === undefined) return undefined
+  return others.length === 0 ? `the action ${first}` : `the action ${first} or ${others.length} others`
 }

@@ -9,6 +9,8 @@ export interface AutopsyOrder {
   pid(): number | undefined
   readonly door: InspectorDoor
   readonly clock: Clock
+  /** What it was asked to do and has not done, in words: a hint where no stack can be seen. */
+  doing(): string | undefined
   /** What a stack says of whoever is examined; undefined when it shows nothing of them. */
   read(frames: readonly Frame[]): Finding | undefined
   /** Called with what was found, again when more was seen later; never after `forgive` or `close`. */
@@ -49,7 +51,11 @@ export class Autopsy {
     const posture = this.#posture()
     if (posture === undefined) return
     this.#case = new AbortController()
-    if (judgePosture(posture, posture) === 'ask') this.#ask()
+    const { obstacle } = this.#order.door
+    // Whoever does not catch the signal would be killed by it.
+    const why = obstacle ?? (posture.catchesUsr1 ? undefined : 'its program does not open an inspector')
+    if (why !== undefined) this.#tellUnseen('code', ` (no stack: ${why})`)
+    else if (judgePosture(posture, posture) === 'ask') this.#ask()
     else this.#after(SECOND_LOOK_MS, () => this.#lookAgain(posture))
   }
 
@@ -74,18 +80,13 @@ export class Autopsy {
     const second = this.#posture()
     if (second === undefined) return
     if (judgePosture(first, second) === 'ask') this.#ask()
-    else this.#conclude({ blockedAt: describePosture(second, 'code outside JavaScript') })
+    else this.#conclude({ blockedAt: this.#describe(second, 'code outside JavaScript') })
   }
 
   #ask(): void {
-    const { obstacle } = this.#order.door
-    if (obstacle === undefined) {
-      // Code outside JavaScript does not even open the inspector before it is done.
-      this.#after(UNSEEN_MS, () => this.#tellUnseen('code outside JavaScript'))
-      void this.#enter(this.#case?.signal)
-    } else {
-      this.#tellUnseen('code', ` (no stack: ${obstacle})`)
-    }
+    // Code outside JavaScript does not even open the inspector before it is done.
+    this.#after(UNSEEN_MS, () => this.#tellUnseen('code outside JavaScript'))
+    void this.#enter(this.#case?.signal)
   }
 
   /** One that is open still, since an earlier visit did not end well, is not opened a second time. */
@@ -115,7 +116,12 @@ export class Autopsy {
   /** Nothing was seen so far; the kernel knows at least what it does. */
   #tellUnseen(code: 'code' | 'code outside JavaScript', why = ''): void {
     const posture = this.#finding === undefined ? this.#posture() : undefined
-    if (posture !== undefined) this.#conclude({ blockedAt: `${describePosture(posture, code)}${why}` })
+    if (posture !== undefined) this.#conclude({ blockedAt: `${this.#describe(posture, code)}${why}` })
+  }
+
+  #describe(posture: Posture, code: 'code' | 'code outside JavaScript'): string {
+    const doing = this.#order.doing()
+    return `${describePosture(posture, code)}${doing === undefined ? '' : `, during ${doing}`}`
   }
 
   async #isIts({ port }: InspectorAddress): Promise<boolean> {
@@ -163,6 +169,7 @@ const BUDGET_MAX = 6
 const BUDGET_MS = 60_000
 /** Long enough for a process that works to do something else. */
 const SECOND_LOOK_MS = 50
-/** A visit takes a tenth of that; the kill comes half a second after the suspicion at the earliest use in mind. */
+/** A visit takes a fifth of that; the kill comes half a second after the suspicion where it comes soon. */
 const UNSEEN_MS = 400
-const VISIT_MS = 2_000
+/** A loop around something slow comes to a pause only between two rounds. Nobody waits meanwhile. */
+const VISIT_MS = 4_000

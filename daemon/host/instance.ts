@@ -51,7 +51,13 @@ export class ProcessInstance implements Instance, Patient {
     this.#order = order
     this.#clock = clock
     this.#bornMs = clock.elapsed()
-    this.#stall = new Stall({ host, clock, dir: order.dir, log: (line) => order.listener.log(line) })
+    this.#stall = new Stall({
+      host,
+      clock,
+      dir: order.dir,
+      actions: () => [...this.#calls.values()].map(({ action }) => action),
+      log: (line) => order.listener.log(line),
+    })
     this.limits = {
       suspectMs: order.limits.heartbeat_suspect_ms,
       killMs: order.limits.heartbeat_kill_ms,
