@@ -1,7 +1,7 @@
 import { stat } from 'node:fs/promises'
 import { resolve } from 'node:path'
 import { readEnvironment } from './config-env.ts'
-import { readConfigFile } from './config-file.ts'
+import type { ConfigFile } from './config-file.ts'
 import { type Fault, type Given, judgeValue } from './config-value.ts'
 import { SETTINGS, type SettingName, type Settings } from './contracts/config.ts'
 import { NexusError } from './contracts/failure.ts'
@@ -34,7 +34,7 @@ export interface Loaded {
  */
 export async function loadSettings({ file, env, flags, cwd }: LoadOptions): Promise<Loaded> {
   const path = await findFile(file, env['NEXUS_CONFIG'], cwd)
-  const written = path === undefined ? NOTHING : await readConfigFile(path, cwd)
+  const written = path === undefined ? NOTHING : await readFile(path, cwd)
   const set = readEnvironment(env, cwd)
   const sources = [defaults(cwd), written.given, set.given, fromFlags(flags, cwd)]
 
@@ -119,4 +119,10 @@ function nest(values: ReadonlyMap<string, unknown>): Settings {
     at[segments.at(-1) ?? name] = value
   }
   return root as unknown as Settings
+}
+
+/** The reader of YAML is a large part of a start, and most starts have no file. */
+async function readFile(path: string, cwd: string): Promise<ConfigFile> {
+  const { readConfigFile } = await import('./config-file.ts')
+  return readConfigFile(path, cwd)
 }

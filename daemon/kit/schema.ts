@@ -1,4 +1,4 @@
-import { Ajv2020, type ErrorObject, type Options } from 'ajv/dist/2020.js'
+import { Ajv2020, type ErrorObject, type Options, type ValidateFunction } from 'ajv/dist/2020.js'
 import formats from 'ajv-formats'
 import type { Issue } from '../contracts/failure.ts'
 import { didYouMean } from './nearest.ts'
@@ -19,18 +19,24 @@ export interface CheckerOptions {
 const ISSUES_MAX = 20
 
 /**
- * Compiles one of our own schemas to a check. The value it returns is a copy, so defaults never change the input.
+ * A check by one of our own schemas, compiled when it is asked first: compiling all of them is a tenth of a start. The
+ * value it returns is a copy, so defaults never change the input.
  *
  * An unknown field is named with the nearest known one.
  */
 export function checker<T>(schema: object, options: CheckerOptions = {}): Checker<T> {
-  const validate = compiler(options).compile(schema)
+  let validate: ValidateFunction | undefined
   return (given) => {
-    const value = options.defaults === true || options.coerce === true ? structuredClone(given) : given
-    return validate(value)
-      ? { ok: true, value: value as T }
-      : { ok: false, issues: (validate.errors ?? []).slice(0, ISSUES_MAX).map((error) => toIssue(error)) }
+    validate ??= compiler(options).compile(schema)
+    return judge<T>(validate, given, options)
   }
+}
+
+function judge<T>(validate: ValidateFunction, given: unknown, options: CheckerOptions): Checked<T> {
+  const value = options.defaults === true || options.coerce === true ? structuredClone(given) : given
+  return validate(value)
+    ? { ok: true, value: value as T }
+    : { ok: false, issues: (validate.errors ?? []).slice(0, ISSUES_MAX).map((error) => toIssue(error)) }
 }
 
 /**
@@ -42,7 +48,8 @@ export function foreignChecker(schema: object, options: CheckerOptions = {}): Ch
   const key = JSON.stringify([options, schema])
   const known = foreign.get(key)
   if (known !== undefined) return known
-  const made = checker(schema, options)
+  const validate = compiler(options).compile(schema)
+  const made: Checker<unknown> = (given) => judge(validate, given, options)
   if (foreign.size >= FOREIGN_MAX) foreign.clear()
   foreign.set(key, made)
   return made
