@@ -264,6 +264,8 @@ function readOnlyTheBeginning(): void {
 }
 
 async function runDaemon(args: readonly string[]): Promise<void> {
+  const { refuseDebugger } = await import('../daemon/signals.ts')
+  refuseDebugger()
   const daemon = await import('../daemon/main.ts')
   process.exitCode = await daemon.main(args)
 }

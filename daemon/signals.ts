@@ -1,6 +1,14 @@
 /**
+ * Takes SIGUSR1 from Node, which would open a debugger on it: whoever reaches that has the keys. For the first line of
+ * the program and for good, since there is no moment in which it would be welcome.
+ */
+export function refuseDebugger(): void {
+  process.on('SIGUSR1', () => {})
+}
+
+/**
  * Hands SIGTERM and SIGINT to whoever stops the daemon, each time one comes. SIGHUP is ignored: a terminal that closes
- * does not end a daemon. SIGUSR1 is taken from Node, which would open a debugger on it. Returns the undoing.
+ * does not end a daemon. Returns the undoing.
  */
 export function stopOnSignals(stop: (signal: string) => void): () => void {
   const ignore = (): void => {}
@@ -8,7 +16,6 @@ export function stopOnSignals(stop: (signal: string) => void): () => void {
     ['SIGTERM', stop],
     ['SIGINT', stop],
     ['SIGHUP', ignore],
-    ['SIGUSR1', ignore],
   ]
   for (const [signal, listener] of listeners) process.on(signal, listener)
   return () => {
