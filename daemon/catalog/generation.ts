@@ -75,6 +75,25 @@ export async function makeGeneration(
 }
 
 /**
+ * The id that a module folder would have as a generation; nothing is written.
+ *
+ * @throws NexusError `GENERATION_REFUSED`.
+ */
+export async function surveyGeneration(
+  moduleId: ModuleId,
+  folder: string,
+  rules: GenerationRules,
+): Promise<GenerationId> {
+  for (let looks = 1; looks <= COPIES_MAX; looks += 1) {
+    const source = await judged(moduleId, hashTree(folder, rules))
+    if (source !== undefined) return source.hash
+    await sleep(rules.clock, REST_MS * looks)
+  }
+  const reason = `its files changed during each of ${COPIES_MAX} looks`
+  throw new NexusError('GENERATION_REFUSED', { module: moduleId, reason })
+}
+
+/**
  * Waits until no file has changed for the quiet time: an editor that truncates a file and writes it then leaves an
  * empty one in between, which is whole and wrong. A folder that never rests is copied as it is after a while.
  */

@@ -44,6 +44,12 @@ export interface ModuleCatalog {
    * @throws NexusError `MODULE_INVALID`, `GENERATION_REFUSED`, `MODULE_UNKNOWN`.
    */
   stage(moduleId: ModuleId): Promise<Generation>
+  /**
+   * What `stage` would give now, without writing anything.
+   *
+   * @throws NexusError as `stage`.
+   */
+  survey(moduleId: ModuleId): Promise<{ readonly id: GenerationId; readonly manifest: Manifest }>
   /** A generation kept from before, by its id. @throws NexusError `GENERATION_UNKNOWN` when it is gone or damaged. */
   kept(moduleId: ModuleId, id: GenerationId): Promise<Generation>
   /** Drops generations of a module that are not in `keep`. */

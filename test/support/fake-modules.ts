@@ -18,6 +18,8 @@ export interface FakeCode {
   readonly action?: (order: CallOrder) => Promise<unknown>
   readonly health?: () => Promise<{ status: 'healthy' | 'degraded' | 'unhealthy'; reason?: string }>
   readonly configure?: () => Promise<'applied' | 'needs-reload'>
+  readonly snapshot?: (instance: string) => Promise<unknown>
+  readonly halt?: (instance: string) => Promise<void>
 }
 
 /** One running fake instance; the test ends it when it likes. */
@@ -42,7 +44,8 @@ export class FakeInstance implements Instance {
     this.id = order.instance
     this.generation = order.generation
     this.#code = code
-    this.has = { health: code.health !== undefined, configure: code.configure !== undefined, snapshot: false }
+    const { health, configure, snapshot } = code
+    this.has = { health: !!health, configure: !!configure, snapshot: !!snapshot }
     this.gone = new Promise((resolve) => {
       this.#leave = resolve
     })
@@ -70,10 +73,11 @@ export class FakeInstance implements Instance {
   }
 
   snapshot(): Promise<unknown> {
-    return Promise.resolve(undefined)
+    return this.#code.snapshot?.(this.id) ?? Promise.resolve(undefined)
   }
 
   async halt(): Promise<void> {
+    await this.#code.halt?.(this.id)
     this.halted = true
     this.leave({ how: 'halted' })
   }
@@ -192,6 +196,11 @@ export class FakeWorld {
         }
         this.#kept.set(folder.generation, generation)
         return generation
+      },
+      survey: async (moduleId) => {
+        const folder = this.#folders.get(moduleId)
+        if (folder === undefined) throw new NexusError('MODULE_UNKNOWN', { module: moduleId })
+        return { id: folder.generation, manifest: folder.manifest }
       },
       kept: async (moduleId, id) => {
         const generation = this.#kept.get(id)
