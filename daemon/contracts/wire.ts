@@ -4,6 +4,10 @@
  * A line has at most `LINE_BYTES_MAX` bytes. A violation kills the host, never the daemon. A program in any language
  * can speak this. The daemon asks; a host asks only `command` and `artifact`; everything else it says is a
  * notification.
+ *
+ * In a host that several modules share (`seat` in `initialize`), `params` of every request and notification name the
+ * `instance` they are for or from, beside what is written here. `hello` and `heartbeat` are the host's own and name
+ * none; neither does a `log` of which nobody knows whose it is. `progress` and `$/cancel` go by the id of a request.
  */
 export const LINE_BYTES_MAX = 1_048_576
 
@@ -37,7 +41,13 @@ export interface InitializeParams {
   /** Unix sockets to listen on, by the names of `listen`. */
   readonly listen: Readonly<Record<string, string>>
   readonly commands: readonly string[]
+  /** So often the host says that its event loop turns. */
   readonly heartbeat_ms: number
+  /**
+   * Present when other instances may live in this host: its number among them. `initialize` may then come again, with
+   * another instance; after its `stop` is answered an instance is no more, and the host lives on.
+   */
+  readonly seat?: number
 }
 
 export interface InitializeAnswer {
@@ -54,13 +64,21 @@ export interface ActionParams {
   readonly mission?: { mission_id: string; epoch: number; step: string; idempotency_token: string }
 }
 
-/** `heartbeat`, host → daemon, from the instance's own event loop. */
+/**
+ * `heartbeat`, host → daemon, from the instance's own event loop. Without params it says only that the loop turns, so
+ * most of them are the same few bytes; the figures come with one of every few.
+ */
 export interface HeartbeatParams {
   readonly rss_bytes: number
   readonly cpu_ms: number
   readonly loop_lag_ms: number
-  /** Event loop utilisation since the last heartbeat, 0..1. */
+  /** Event loop utilisation since the last figures, 0..1. */
   readonly elu: number
+  /**
+   * Nothing goes on in this process: the next heartbeat comes when something does, before any code of a module runs,
+   * and within this time in any case. A request ends the rest.
+   */
+  readonly rests_ms?: number
 }
 
 /** `log`, host → daemon. */
@@ -68,6 +86,8 @@ export interface LogParams {
   readonly level: 'debug' | 'info' | 'warn' | 'error'
   readonly message: string
   readonly fields?: object
+  /** It was written there, by one of several modules in the host. */
+  readonly stream?: 'stdout' | 'stderr'
 }
 
 /** `progress`, host → daemon: `id` is that of the action call. */

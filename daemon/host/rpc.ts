@@ -111,7 +111,7 @@ export class RpcPeer {
   }
 
   /** Asks; the caller owns the deadline. */
-  ask(method: string, params: unknown): Asked {
+  ask(method: string, params: object): Asked {
     const id = this.#nextId++
     const answer = new Promise<unknown>((resolve, reject) => {
       if (this.#waiting.size >= this.#limits.outstandingMax) return reject(new RpcBroken('window'))
@@ -130,7 +130,7 @@ export class RpcPeer {
   }
 
   /** Asks, and gives up after `waitMs` with `RpcBroken` `expired`. */
-  async request(method: string, params: unknown, waitMs: number): Promise<unknown> {
+  async request(method: string, params: object, waitMs: number): Promise<unknown> {
     const asked = this.ask(method, params)
     return await new Promise((resolve, reject) => {
       const deadline = this.#clock.after(waitMs, () => {
@@ -143,7 +143,7 @@ export class RpcPeer {
   }
 
   /** Says something that wants no answer. Dropped, and counted, when the other end does not read. */
-  notify(method: string, params: unknown): void {
+  notify(method: string, params: object): void {
     if (this.#send({ jsonrpc: '2.0', method, params }) !== 'sent') this.#dropped += 1
   }
 

@@ -1,20 +1,21 @@
-import { RpcFailure, type RpcPeer } from '../rpc.ts'
+import { RpcFailure } from '../rpc.ts'
+import type { Voice } from './voice.ts'
 
 /** Asks the daemon on behalf of the module: so many at a time, the others in order. */
 export class Asking {
-  readonly #peer: RpcPeer
+  readonly #voice: Voice
   readonly #queue: (() => void)[] = []
   #open = 0
 
-  constructor(peer: RpcPeer) {
-    this.#peer = peer
+  constructor(voice: Voice) {
+    this.#voice = voice
   }
 
   /** Rejects with an error that has the `code` and `remedy` of the daemon's own failures, where it refused. */
   async ask(method: 'command' | 'artifact', params: object): Promise<unknown> {
     await this.#turn(method)
     try {
-      return await this.#peer.request(method, params, ANSWER_MS_MAX)
+      return await this.#voice.request(method, params, ANSWER_MS_MAX)
     } catch (error) {
       const told = error instanceof RpcFailure && typeof error.data === 'object' ? error.data : {}
       throw Object.assign(new Error((error as Error).message, { cause: error }), told)

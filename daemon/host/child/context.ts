@@ -1,12 +1,12 @@
 import type { ModuleContext, ModuleMetrics } from '../../contracts/module.ts'
 import type { InitializeParams } from '../../contracts/wire.ts'
 import type { Clock } from '../../kit/clock.ts'
-import type { RpcPeer } from '../rpc.ts'
 import type { Asking } from './asking.ts'
 import { createLog } from './say.ts'
+import type { Voice } from './voice.ts'
 
 export interface ContextParts {
-  readonly peer: RpcPeer
+  readonly voice: Voice
   readonly clock: Clock
   readonly order: InitializeParams
   readonly asking: Asking
@@ -15,13 +15,13 @@ export interface ContextParts {
 }
 
 /** What `start`, `stop` and the others get; an action gets this and some more. */
-export function createContext({ peer, clock, order, asking, metrics, signal }: ContextParts): ModuleContext {
+export function createContext({ voice, clock, order, asking, metrics, signal }: ContextParts): ModuleContext {
   return {
     id: order.module_id,
     instance: order.instance,
     generation: order.generation,
     config: order.config,
-    log: createLog(clock, (line) => peer.notify('log', line)),
+    log: createLog(clock, (line) => voice.notify('log', line)),
     signal,
     ...(order.inherited === undefined ? {} : { inherited: order.inherited }),
     dataDir: order.data_dir,
@@ -33,8 +33,8 @@ export function createContext({ peer, clock, order, asking, metrics, signal }: C
       return path
     },
     notReady: (reason, retryInMs) =>
-      peer.notify('notready', { reason: String(reason), retry_in_ms: retryInMs }),
-    ready: () => peer.notify('ready', {}),
+      voice.notify('notready', { reason: String(reason), retry_in_ms: retryInMs }),
+    ready: () => voice.notify('ready', {}),
     metrics,
     nexus: {
       async command(name, params = {}) {

@@ -4,20 +4,23 @@ import { RPC_CODES } from '../../contracts/wire.ts'
 import { RpcFailure } from '../rpc.ts'
 import { thrownFailure } from './thrown.ts'
 
+/** A process with one module ends with what it was started for; one with several goes on without it. */
+export type Neighbourhood = 'alone' | 'beside others'
+
 /** Imports an entry and looks at what it exports. @throws RpcFailure `unloadable` or `threw`. */
-export async function importModule(entry: string): Promise<NexusModule> {
+export async function importModule(entry: string, where: Neighbourhood): Promise<NexusModule> {
   let exported: unknown
   try {
     const namespace = (await import(pathToFileURL(entry).href)) as { default?: unknown }
     exported = namespace.default
   } catch (thrown) {
     if (!isUnloadable(thrown)) throw thrownFailure(thrown)
-    leave(thrown)
+    if (where === 'alone') leave(thrown)
     throw thrownFailure(thrown, RPC_CODES.unloadable)
   }
   const fault = faultOf(exported)
   if (fault === undefined) return exported as NexusModule
-  leave()
+  if (where === 'alone') leave()
   const data = { name: 'Error', message: fault, stack: `${fault}\n    at ${entry}`, config_error: false }
   throw new RpcFailure(RPC_CODES.unloadable, fault, data)
 }

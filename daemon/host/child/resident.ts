@@ -7,19 +7,20 @@ import {
   RPC_CODES,
 } from '../../contracts/wire.ts'
 import type { Clock } from '../../kit/clock.ts'
-import { RpcFailure, type RpcPeer } from '../rpc.ts'
+import { RpcFailure } from '../rpc.ts'
 import type { RpcId } from '../rpc-message.ts'
 import { Asking } from './asking.ts'
 import { closeGeneration, generationDir } from './closed.ts'
 import { createContext } from './context.ts'
 import { Instruments } from './instruments.ts'
-import { importModule } from './load.ts'
+import { importModule, type Neighbourhood } from './load.ts'
 import { createProgress } from './progress.ts'
 import { thrownFailure } from './thrown.ts'
+import type { Voice } from './voice.ts'
 
-/** The module that lives in this process, between its import and its stop. */
+/** A module that lives in this process, between its import and its stop. */
 export class Resident {
-  readonly #peer: RpcPeer
+  readonly #voice: Voice
   readonly #clock: Clock
   readonly #module: NexusModule
   readonly #asking: Asking
@@ -29,14 +30,14 @@ export class Resident {
   readonly #works = new Set<AbortController>()
   #started = false
 
-  constructor(peer: RpcPeer, clock: Clock, order: InitializeParams, module: NexusModule) {
-    this.#peer = peer
+  constructor(voice: Voice, clock: Clock, order: InitializeParams, module: NexusModule) {
+    this.#voice = voice
     this.#clock = clock
     this.#module = module
-    this.#asking = new Asking(peer)
-    this.#instruments = new Instruments(clock, (samples) => peer.notify('metrics', samples))
+    this.#asking = new Asking(voice)
+    this.#instruments = new Instruments(clock, (samples) => voice.notify('metrics', samples))
     this.#context = createContext({
-      peer,
+      voice,
       clock,
       order,
       asking: this.#asking,
@@ -46,9 +47,14 @@ export class Resident {
   }
 
   /** Imports the entry. @throws RpcFailure `unloadable` or `threw`. */
-  static async load(peer: RpcPeer, clock: Clock, order: InitializeParams): Promise<Resident> {
+  static async load(
+    voice: Voice,
+    clock: Clock,
+    order: InitializeParams,
+    where: Neighbourhood,
+  ): Promise<Resident> {
     closeGeneration(generationDir(order.entry, order.generation))
-    return new Resident(peer, clock, order, await importModule(order.entry))
+    return new Resident(voice, clock, order, await importModule(order.entry, where))
   }
 
   get answer(): InitializeAnswer {
@@ -121,7 +127,7 @@ export class Resident {
       signal,
       ...(params.mission === undefined ? {} : { mission: params.mission }),
       progress: createProgress(this.#clock, (fraction, note) => {
-        this.#peer.notify('progress', { id, fraction, note })
+        this.#voice.notify('progress', { id, fraction, note })
       }),
       artifact: async (name, content, mediaType = 'application/octet-stream') => {
         const bytes = typeof content === 'string' ? Buffer.from(content) : content
