@@ -1,5 +1,6 @@
 import { hash } from 'node:crypto'
 import type { Fact } from '../contracts/fact.ts'
+import { redacted } from '../telemetry/redact.ts'
 
 /** Parameters up to this size stand in the record as they are; larger ones by size and hash. */
 const INLINE_BYTES_MAX = 2_048
@@ -26,7 +27,7 @@ export class OpenIntents {
   }
 }
 
-/** What a record keeps of parameters: never the operator key, and never more than a line can hold. */
+/** What a record keeps of parameters: no operator key, nothing that is named a secret, no more than a line can hold. */
 export function summariseParams(params: object): unknown {
   const { operator_key: _, ...rest } = params as Record<string, unknown>
   return inlineOrHash(rest)
@@ -40,8 +41,19 @@ export function summariseResult(result: object): unknown {
   return inlineOrHash(Object.fromEntries(plain))
 }
 
-function inlineOrHash(value: object): unknown {
+function inlineOrHash(value: Readonly<Record<string, unknown>>): unknown {
   const text = JSON.stringify(value)
   const bytes = Buffer.byteLength(text)
-  return bytes <= INLINE_BYTES_MAX ? value : { bytes, sha256: hash('sha256', text) }
+  return bytes <= INLINE_BYTES_MAX ? withoutSecrets(value) : { bytes, sha256: hash('sha256', text) }
+}
+
+/** A setting has its name and its value side by side. */
+function withoutSecrets(body: Readonly<Record<string, unknown>>): object {
+  const { key } = body
+  const name = typeof key === 'string' ? key : ''
+  const entries = Object.entries(body).map(([field, value]) => {
+    const isSetting = field === 'value' || field === 'previous'
+    return [field, redacted(value, isSetting ? name : field)] as const
+  })
+  return Object.fromEntries(entries)
 }

@@ -4,7 +4,7 @@ import type { Fact, FactDraft } from '../../daemon/contracts/fact.ts'
 import { NexusError } from '../../daemon/contracts/failure.ts'
 import type { Principal, Role } from '../../daemon/contracts/roles.ts'
 import { Gate } from '../../daemon/gate/gate.ts'
-import { summariseParams } from '../../daemon/gate/intents.ts'
+import { summariseParams, summariseResult } from '../../daemon/gate/intents.ts'
 import type { CommandHandlers, MissionDesk, Passage } from '../../daemon/gate/port.ts'
 import { TestClock } from '../support/test-clock.ts'
 
@@ -74,7 +74,7 @@ t.test('refuses before anything happens, and records each refusal', async (t) =>
     await refused(gate.command(operator, 'reload_module', { modul_id: 'a/b' })),
     await refused(gate.command(operator, 'reload_module', undefined)),
     await refused(gate.command(as('viewer'), 'reload_module', { module_id: 'a/b' })),
-    await refused(gate.command(operator, 'scale_module', { module_id: 'a/b', replicas: 2 })),
+    await refused(gate.command(as('admin'), 'trigger_chaos', { experiment: 'kill' })),
     await refused(gate.command(operator, 'constructor', {})),
     await refused(gate.mission('approve', as('submitter'), { mission_id: MISSION_ID, operator_key: KEY })),
     await refused(gate.mission('create', as('aeon'), { goal: 'x', category: 'coin' })),
@@ -99,10 +99,27 @@ t.test('refuses before anything happens, and records each refusal', async (t) =>
       ['command.refused', 'reload_module', 'BAD_REQUEST'],
       ['command.refused', 'reload_module', 'BAD_REQUEST'],
       ['command.refused', 'reload_module', 'PERMISSION_DENIED'],
-      ['command.refused', 'scale_module', 'NOT_AVAILABLE'],
+      ['command.refused', 'trigger_chaos', 'NOT_AVAILABLE'],
       ['command.refused', 'constructor', 'COMMAND_UNKNOWN'],
       ['command.refused', 'mission.approve', 'PERMISSION_DENIED'],
       ['command.refused', 'mission.create', 'PERMISSION_DENIED'],
+    ],
+  )
+})
+
+t.test('what is named a secret is not recorded, wherever it stands', async (t) => {
+  t.strictSame(
+    [
+      summariseParams({ module_id: 'a/b', key: 'db.password', value: 'hush' }),
+      summariseParams({ key: 'mode', value: { apiKey: 'hush', retries: 3, tokens: ['hush'] } }),
+      summariseParams({ input: { url: 'nxk_0123456789', max_tokens: 5, name: 'plain' } }),
+      summariseResult({ key: 'secret', value: 'hush', previous: 'hushed', applied: 'live' }),
+    ],
+    [
+      { module_id: 'a/b', key: 'db.password', value: '[redacted]' },
+      { key: 'mode', value: { apiKey: '[redacted]', retries: 3, tokens: ['[redacted]'] } },
+      { input: { url: '[redacted]', max_tokens: 5, name: 'plain' } },
+      { key: 'secret', value: '[redacted]', previous: '[redacted]', applied: 'live' },
     ],
   )
 })
