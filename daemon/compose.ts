@@ -19,6 +19,7 @@ import type { PortKeeper } from './listen/port.ts'
 import { Memory } from './memory.ts'
 import { Missions } from './missions/missions.ts'
 import { daemonStatus, metersOf } from './report.ts'
+import { isLoopback } from './security/loopback.ts'
 import { nodeDisk } from './storage/node-disk.ts'
 import type { SupervisorEnvironment } from './supervisor/port.ts'
 import { Supervisor } from './supervisor/supervisor.ts'
@@ -61,7 +62,12 @@ export async function compose(ground: Ground): Promise<Parts> {
   const health = new HealthWatch({ clock, append: (draft) => append(late, draft), onBug: ground.fatal })
   stops.push('health', () => health.stop())
   const hosts = await openHosts(ground)
-  const ports = createPortKeeper()
+  const ports = createPortKeeper({
+    runDir: ground.paths.run,
+    chance: ground.chance,
+    mayOpen: (host) => isLoopback(host) || settings.listen.hosts.includes(host),
+    onBug: ground.fatal,
+  })
   stops.push('ports', () => ports.close())
   const environment = await moduleEnvironment(ground, late, { hosts, ports, health, lines })
   const supervisor = new Supervisor(environment, (moduleId) => health.verdict(moduleId))

@@ -195,8 +195,16 @@ const MODULES = {
   },
 }
 
+/** Addresses, not names: what a name leads to can change. */
+const LISTEN_HOSTS = {
+  type: 'array',
+  maxItems: 64,
+  items: { type: 'string', anyOf: [{ format: 'ipv4' }, { format: 'ipv6' }] },
+}
+
 const TREES: Readonly<Partial<Record<SettingName, Checker<unknown>>>> = {
   tokens: checker(TOKENS),
+  'listen.hosts': checker(LISTEN_HOSTS),
   modules: checker(MODULES),
   'missions.weights': checker(amounts(WEIGHT_NAMES, { exclusiveMinimum: 0 })),
   'missions.prices': checker(amounts(PRICE_NAMES, { minimum: 0 })),

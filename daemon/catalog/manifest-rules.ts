@@ -1,3 +1,4 @@
+import { isIP } from 'node:net'
 import { isAbsolute, normalize } from 'node:path'
 import { COMMANDS } from '../contracts/command.ts'
 import type { Issue } from '../contracts/failure.ts'
@@ -21,6 +22,7 @@ export function judgeManifest(moduleId: ModuleId, manifest: Manifest): Issue[] {
     ...actionIssues(manifest),
     ...timeIssues(manifest),
     ...requireIssues(manifest.requires),
+    ...listenIssues(manifest.listen),
   ]
 }
 
@@ -34,9 +36,6 @@ function unbuilt(manifest: Manifest): Issue[] {
   if (manifest.sandbox) {
     const detail = 'is not built yet; remove it if the permissions of Node are wall enough for this module'
     issues.push({ pointer: '/sandbox', detail })
-  }
-  if (manifest.listen.length > 0) {
-    issues.push({ pointer: '/listen', detail: 'is not built yet; remove it, or open the port in `start`' })
   }
   if (manifest.permissions.secrets.length > 0) {
     const detail = 'is not built yet; remove it, and hand the secret over by `env` or a file meanwhile'
@@ -168,6 +167,22 @@ function requireIssues(requires: readonly string[]): Issue[] {
       ? [{ pointer: `/requires/${index}`, detail: `names ${id} a second time` }]
       : [],
   )
+}
+
+function listenIssues(listen: Manifest['listen']): Issue[] {
+  return listen.flatMap(({ name, host, port }, index) => {
+    const earlier = listen.slice(0, index)
+    const issue = (field: string, detail: string): Issue => ({ pointer: `/listen/${index}/${field}`, detail })
+    return [
+      ...(isIP(host) > 0 || host === 'localhost'
+        ? []
+        : [issue('host', 'must be an address, or localhost: what a name leads to can change')]),
+      ...(earlier.some((other) => other.name === name) ? [issue('name', `is ${name} a second time`)] : []),
+      ...(earlier.some((other) => other.port === port && other.host === host)
+        ? [issue('port', `is ${port} a second time on ${host}`)]
+        : []),
+    ]
+  })
 }
 
 type Compiled =

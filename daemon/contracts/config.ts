@@ -56,6 +56,11 @@ export const SETTINGS = {
     max: 65_535,
     why: 'the port the specification names',
   },
+  'listen.hosts': {
+    kind: 'tree',
+    default: [],
+    why: 'modules open ports on loopback; an address that others reach is the decision of the operator',
+  },
   data_dir: { kind: 'path', default: 'data', why: 'beside the modules, as the specification has it' },
   modules_dirs: { kind: 'paths', default: ['modules'], why: 'where the specification has them' },
   allow_read: {
@@ -197,6 +202,8 @@ export interface TokenEntry {
 export interface Settings {
   readonly http: { readonly host: string; readonly port: number }
   readonly metrics: { readonly host: string; readonly port: number }
+  /** Addresses off loopback that modules may open ports on. */
+  readonly listen: { readonly hosts: readonly string[] }
   /** Absolute. */
   readonly data_dir: string
   /** Absolute. */

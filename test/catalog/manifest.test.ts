@@ -165,14 +165,31 @@ t.test('what this version does not keep is refused, not ignored', async (t) => {
     await issuesOf(t, {
       runtime: 'shared',
       sandbox: true,
-      listen: [{ name: 'web', port: 80 }],
       permissions: { secrets: ['token'] },
     }),
     [
       '/runtime "shared" is not built yet; remove the field, or choose "process"',
       '/sandbox is not built yet; remove it if the permissions of Node are wall enough for this module',
-      '/listen is not built yet; remove it, or open the port in `start`',
       '/permissions/secrets is not built yet; remove it, and hand the secret over by `env` or a file meanwhile',
+    ],
+  )
+})
+
+t.test('a port has a name and an address of its own', async (t) => {
+  const listen = (...entries: object[]) => issuesOf(t, { listen: entries })
+  const web = { name: 'web', port: 8080 }
+  t.strictSame(
+    [
+      await listen(web, { ...web, name: 'other', host: '::1' }),
+      await listen({ ...web, host: 'localhost' }),
+      await listen({ ...web, host: 'example.org' }),
+      await listen(web, { ...web, port: 8081 }, { ...web, name: 'api' }),
+    ],
+    [
+      [],
+      [],
+      ['/listen/0/host must be an address, or localhost: what a name leads to can change'],
+      ['/listen/1/name is web a second time', '/listen/2/port is 8080 a second time on 127.0.0.1'],
     ],
   )
 })
