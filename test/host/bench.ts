@@ -103,7 +103,7 @@ export function orderFor(dataDir: string, changes: OrderChanges = {}): SpawnOrde
 /** Remembers what an instance says, and lets a test wait until it has said something. */
 export class Ear {
   readonly said: Record<string, unknown>[] = []
-  #waiting: { has: (said: Record<string, unknown>) => boolean; tell: () => void }[] = []
+  #waiting: { holds: () => boolean; tell: () => void }[] = []
 
   readonly listener: SpawnOrder['listener'] = {
     log: (line) => this.#note({ log: line.message, ...line }),
@@ -117,8 +117,12 @@ export class Ear {
 
   /** Resolves when something with this key has been said. */
   async heard(key: string): Promise<void> {
-    const has = (said: Record<string, unknown>): boolean => key in said
-    if (!this.said.some(has)) await new Promise<void>((tell) => this.#waiting.push({ has, tell }))
+    await this.until(() => this.said.some((said) => key in said))
+  }
+
+  /** Resolves when this holds; looked at again whenever something is said. */
+  async until(holds: () => boolean): Promise<void> {
+    if (!holds()) await new Promise<void>((tell) => this.#waiting.push({ holds, tell }))
   }
 
   logs(): unknown[] {
@@ -127,8 +131,8 @@ export class Ear {
 
   #note(said: Record<string, unknown>): void {
     this.said.push(said)
-    for (const { tell } of this.#waiting.filter(({ has }) => has(said))) tell()
-    this.#waiting = this.#waiting.filter(({ has }) => !has(said))
+    for (const { tell } of this.#waiting.filter(({ holds }) => holds())) tell()
+    this.#waiting = this.#waiting.filter(({ holds }) => !holds())
   }
 }
 
