@@ -29,7 +29,8 @@ export function createPortKeeper(options: PortKeeperOptions): PortKeeper {
 
 interface HeldPort {
   readonly key: string
-  readonly name: string
+  /** More than one while a reload gives it another; the newest comes last. */
+  readonly names: readonly string[]
   readonly host: string
   readonly port: number
   readonly counts: SharedArrayBuffer
@@ -37,7 +38,7 @@ interface HeldPort {
 
 interface Holding {
   ports: readonly HeldPort[]
-  /** Sockets of instances, by the keys of ports. */
+  /** Sockets of instances, by the names of ports. */
   readonly sockets: Map<InstanceId, ReadonlyMap<string, string>>
   directed: readonly InstanceId[]
   /** Of every port that it has had, by key: a stop does not begin them anew. */
@@ -60,7 +61,7 @@ class Keeper implements PortKeeper {
     if (listen.length === 0 && held === undefined) return
     const holding: Holding = held ?? { ports: [], sockets: new Map(), directed: [], counts: new Map() }
     const former = holding.ports
-    const wanted = listen.map((entry) => toPort(moduleId, entry, holding.counts))
+    const wanted = portsOf(moduleId, listen, holding.counts)
     const added = wanted.filter(({ key }) => !former.some((port) => port.key === key))
     for (const port of added) this.#judge(moduleId, port)
 
@@ -85,18 +86,20 @@ class Keeper implements PortKeeper {
     const holding = this.#holdings.get(moduleId)
     if (holding === undefined) return {}
     const known = holding.sockets.get(instance)
-    const sockets = known ?? new Map(holding.ports.map(({ key }) => [key, this.#folder.next(moduleId)]))
+    const names = new Set(holding.ports.flatMap(({ names }) => names))
+    const sockets = known ?? new Map([...names].map((name) => [name, this.#folder.next(moduleId)]))
     holding.sockets.set(instance, sockets)
-    return Object.fromEntries(holding.ports.map(({ name, key }) => [name, sockets.get(key) ?? '']))
+    return Object.fromEntries(sockets)
   }
 
   direct(moduleId: ModuleId, instances: readonly InstanceId[]): void {
     const holding = this.#holdings.get(moduleId)
     if (holding === undefined) return
     holding.directed = instances
-    for (const { key } of holding.ports) {
+    for (const { key, names } of holding.ports) {
       const targets = instances.flatMap((instance) => {
-        const path = holding.sockets.get(instance)?.get(key)
+        const sockets = holding.sockets.get(instance)
+        const path = names.map((name) => sockets?.get(name)).findLast((one) => one !== undefined)
         return path === undefined ? [] : [{ instance, path }]
       })
       void this.#exchange.direct(key, targets) // never rejects
@@ -127,11 +130,11 @@ class Keeper implements PortKeeper {
 
   status(moduleId: ModuleId): readonly PortStatus[] {
     const ports = this.#holdings.get(moduleId)?.ports ?? []
-    return ports.map(({ name, host, port, counts }) => {
+    return ports.map(({ names, host, port, counts }) => {
       const count = new Float64Array(counts)
       const read = (what: keyof typeof COUNT): number => count[COUNT[what]] ?? 0
       return {
-        name,
+        name: names.at(-1) ?? '',
         host,
         port,
         open: read('open'),
@@ -156,16 +159,18 @@ class Keeper implements PortKeeper {
   }
 
   /** @throws NexusError `PORT_UNAVAILABLE` when it must not be opened. */
-  #judge(moduleId: ModuleId, { name, host, port }: HeldPort): void {
+  #judge(moduleId: ModuleId, wanted: HeldPort): void {
+    const { host, port } = wanted
     const refuse = (reason: string): never => {
-      throw unavailable(moduleId, { name, host, port }, reason)
+      throw unavailable(moduleId, wanted, reason)
     }
     if (!this.#options.mayOpen(host)) {
       refuse(`the network may reach it there; the operator allows that with \`listen.hosts\``)
     }
     for (const [other, { ports }] of this.#holdings) {
       const rival = ports.find((held) => held.port === port && overlaps(held.host, host))
-      if (rival !== undefined && other !== moduleId) refuse(`it belongs to ${other} ("${rival.name}")`)
+      if (rival !== undefined && other !== moduleId)
+        refuse(`it belongs to ${other} ("${rival.names.join()}")`)
     }
   }
 
@@ -185,25 +190,31 @@ class Keeper implements PortKeeper {
   }
 }
 
-function toPort(
+/** A port that is held already stays what it is, whatever it is called now. */
+function portsOf(
   moduleId: ModuleId,
-  { name, port, host: written }: Manifest['listen'][number],
+  listen: Manifest['listen'],
   known: Map<string, SharedArrayBuffer>,
-): HeldPort {
-  const host = written === 'localhost' ? '127.0.0.1' : written
-  const key = `${moduleId} ${host} ${port}`
-  const counts = known.get(key) ?? new SharedArrayBuffer(COUNTS_BYTES)
-  known.set(key, counts)
-  return { key, name, host, port, counts }
+): HeldPort[] {
+  const ports = new Map<string, HeldPort>()
+  for (const { name, port, host: written } of listen) {
+    const host = written === 'localhost' ? '127.0.0.1' : written
+    const key = `${moduleId} ${host} ${port}`
+    const counts = known.get(key) ?? new SharedArrayBuffer(COUNTS_BYTES)
+    known.set(key, counts)
+    const names = [...(ports.get(key)?.names ?? []), name]
+    ports.set(key, { key, names, host, port, counts })
+  }
+  return [...ports.values()]
 }
 
 function unavailable(
   moduleId: ModuleId,
-  { name, host, port }: Pick<HeldPort, 'name' | 'host' | 'port'>,
+  { names, host, port }: HeldPort,
   reason: string,
   cause?: NexusError,
 ): NexusError {
-  const facts = { host, port, module: moduleId, reason: `${reason}; ${moduleId} wants it for "${name}"` }
+  const facts = { host, port, reason: `${reason}; ${moduleId} wants it for "${names.join()}"` }
   return new NexusError('PORT_UNAVAILABLE', facts, { cause })
 }
 

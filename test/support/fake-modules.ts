@@ -6,7 +6,7 @@ import { type Manifest, ManifestSchema } from '../../daemon/contracts/manifest.t
 import type { CallOrder, Departure, HostPool, Instance, SpawnOrder } from '../../daemon/host/port.ts'
 import { seededChance } from '../../daemon/kit/chance.ts'
 import { checker } from '../../daemon/kit/schema.ts'
-import { createPortKeeper } from '../../daemon/listen/listen.ts'
+import type { PortKeeper } from '../../daemon/listen/port.ts'
 import type { SupervisorEnvironment } from '../../daemon/supervisor/port.ts'
 import { TestClock } from './test-clock.ts'
 
@@ -136,7 +136,7 @@ export class FakeWorld {
     return {
       catalog: this.#catalog(),
       hosts: this.#hosts(),
-      ports: createPortKeeper(),
+      ports: NO_PORTS,
       clock: this.clock,
       chance: seededChance(1),
       append: (draft) => this.#append(draft),
@@ -231,4 +231,16 @@ export class FakeWorld {
       },
     }
   }
+}
+
+/** For modules that have none. */
+const NO_PORTS: PortKeeper = {
+  hold: async () => {},
+  paths: () => ({}),
+  direct: () => {},
+  drain: async () => {},
+  forget: () => {},
+  release: async () => {},
+  status: () => [],
+  close: async () => {},
 }
