@@ -141,7 +141,14 @@ export interface InstanceStats {
 
 export type Departure =
   | { readonly how: 'halted' }
-  | { readonly how: 'exited'; readonly exitCode: number | null; readonly signal: string | null }
+  /** `said` is the last that it wrote about its end, `stack` all of that. */
+  | {
+      readonly how: 'exited'
+      readonly exitCode: number | null
+      readonly signal: string | null
+      readonly said?: string
+      readonly stack?: string
+    }
   /** `blockedAt` (`function (file:line:column)`) and `stack` when the blocked code could be seen. */
   | { readonly how: 'hung'; readonly missingMs: number; readonly blockedAt?: string; readonly stack?: string }
   /** Its shared host ended; by the fault of `culprit`, an instance beside it, when that could be told. */

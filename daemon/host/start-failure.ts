@@ -86,10 +86,11 @@ function placeIn(stack: string, folder: string): string | undefined {
 
 function sentence(departure: Departure | undefined): string {
   switch (departure?.how) {
-    case 'exited':
-      return departure.signal === null
-        ? `exited with code ${departure.exitCode}`
-        : `was ended by ${departure.signal}`
+    case 'exited': {
+      const { exitCode, signal, said } = departure
+      const how = signal === null ? `exited with code ${exitCode}` : `was ended by ${signal}`
+      return said === undefined ? how : `${how}: ${said}`
+    }
     case 'hung':
       return `hung: no heartbeat for ${departure.missingMs} ms`
     case 'displaced':

@@ -31,9 +31,7 @@ export function describeDeparture(departure: Departure): string {
     case 'halted':
       return 'it was stopped'
     case 'exited':
-      return departure.signal === null
-        ? `it exited with code ${departure.exitCode}`
-        : `it ended by ${departure.signal}`
+      return exitSentence(departure)
     case 'hung':
       return hangSentence(departure)
     case 'displaced':
@@ -53,7 +51,11 @@ const TYPES: Readonly<Partial<Record<Departure['how'], string>>> = {
 function detailsOf(departure: Departure): Readonly<Record<string, unknown>> {
   switch (departure.how) {
     case 'exited':
-      return { exit_code: departure.exitCode, signal: departure.signal }
+      return {
+        exit_code: departure.exitCode,
+        signal: departure.signal,
+        stack: departure.stack && withinBytes(departure.stack, STACK_BYTES_MAX),
+      }
     case 'hung':
       return {
         missing_ms: Math.round(departure.missingMs),
@@ -65,6 +67,11 @@ function detailsOf(departure: Departure): Readonly<Record<string, unknown>> {
     default:
       return {}
   }
+}
+
+function exitSentence({ exitCode, signal, said }: Extract<Departure, { how: 'exited' }>): string {
+  const how = signal === null ? `it exited with code ${exitCode}` : `it ended by ${signal}`
+  return said === undefined ? how : `${how}: ${said}`
 }
 
 function hangSentence({ missingMs, blockedAt }: Extract<Departure, { how: 'hung' }>): string {
