@@ -2,6 +2,7 @@ import { mkdir, realpath } from 'node:fs/promises'
 import { resolve } from 'node:path'
 import { NexusError } from '../contracts/failure.ts'
 import { type GenerationId, MODULE_ID_PATTERN, type ModuleId } from '../contracts/ids.ts'
+import type { Manifest } from '../contracts/manifest.ts'
 import type { Clock } from '../kit/clock.ts'
 import { didYouMean } from '../kit/nearest.ts'
 import {
@@ -10,11 +11,12 @@ import {
   type KeptTree,
   makeGeneration,
   pruneGenerations,
+  surveyGeneration,
   untilQuiet,
 } from './generation.ts'
 import { invalidEntry, MANIFEST_NAME, readManifest } from './manifest.ts'
 import type { CatalogEntry, Generation, ModuleCatalog } from './port.ts'
-import { type Requirement, startOrder } from './requires.ts'
+import { cycleThrough, type Requirement, startOrder } from './requires.ts'
 import { trustedOwners } from './safe-file.ts'
 import { lookAt, type ScanRules, scanModules } from './scan.ts'
 import { pruneStripped, stripGeneration } from './stripped.ts'
@@ -90,20 +92,20 @@ class FolderCatalog implements ModuleCatalog {
     this.#requirements.delete(moduleId)
     if (entry === undefined) return undefined
     for (const [id, requirement] of requirementOf(entry)) this.#requirements.set(id, requirement)
-    return withCycle(entry, startOrder(this.#requirements.values()).cycleOf.get(moduleId))
+    return withCycle(entry, cycleThrough(moduleId, this.#requirements))
   }
 
   stage(moduleId: ModuleId): Promise<Generation> {
     return this.#inTurn(moduleId, async () => {
-      // The manifest, too, may be half of a save.
-      for (const dir of this.#scanRules.dirs) await untilQuiet(resolve(dir, moduleId), this.#generationRules)
-      const entry = await this.look(moduleId)
-      if (entry === undefined) {
-        const hint = didYouMean(moduleId, this.#requirements.keys())
-        throw new NexusError('MODULE_UNKNOWN', { module: moduleId, nearest: hint })
-      }
-      refuseInvalid(entry)
-      return this.#describe(moduleId, await makeGeneration(moduleId, entry.folder, this.#generationRules))
+      const { folder } = await this.#restingEntry(moduleId)
+      return this.#describe(moduleId, await makeGeneration(moduleId, folder, this.#generationRules))
+    })
+  }
+
+  survey(moduleId: ModuleId): Promise<{ readonly id: GenerationId; readonly manifest: Manifest }> {
+    return this.#inTurn(moduleId, async () => {
+      const { folder, manifest } = await this.#restingEntry(moduleId)
+      return { id: await surveyGeneration(moduleId, folder, this.#generationRules), manifest }
     })
   }
 
@@ -135,6 +137,18 @@ class FolderCatalog implements ModuleCatalog {
     await Promise.all(this.#unwatch.splice(0).map((unwatch) => unwatch()))
     await Promise.all(this.#turns.values())
     await this.#stripper.close()
+  }
+
+  /** The folder once it is quiet: the manifest, too, may be half of a save. */
+  async #restingEntry(moduleId: ModuleId): Promise<CatalogEntry & { kind: 'valid' }> {
+    for (const dir of this.#scanRules.dirs) await untilQuiet(resolve(dir, moduleId), this.#generationRules)
+    const entry = await this.look(moduleId)
+    if (entry === undefined) {
+      const hint = didYouMean(moduleId, this.#requirements.keys())
+      throw new NexusError('MODULE_UNKNOWN', { module: moduleId, nearest: hint })
+    }
+    refuseInvalid(entry)
+    return entry
   }
 
   /** What runs is what was hashed: manifest and entry are those of the copy. */

@@ -11,6 +11,15 @@ export function isForeignFolder(name: string): boolean {
   return name === '.git' || name === '.hg' || name === '.svn' || name === '__pycache__'
 }
 
+/**
+ * Whether a name is one of those under which Kubernetes keeps the versions of a mounted ConfigMap (`..data` and what it
+ * leads to). The files are links into them, and are read through these: by themselves they are no part of the module,
+ * since their names change with the time of the mount.
+ */
+export function isVersionFolder(name: string): boolean {
+  return name.startsWith('..')
+}
+
 /** Whether a change of this name is nothing to reload for: dependencies change with what names them. */
 export function isUnwatched(name: string): boolean {
   return name === 'node_modules' || isForeignFolder(name) || isPassing(name)
@@ -25,5 +34,8 @@ const PASSING = [
   /^\.subl.*\.tmp$/, // Sublime Text
   /___jb_(tmp|old)___$/, // JetBrains
   /^\.goutputstream-/, // GNOME
+  /^\..*\.kate-swp$/, // Kate
+  /^\.~lock\..*#$/, // LibreOffice
+  /^\.(nfs[0-9a-f]{16,}|fuse_hidden[0-9a-f]+)$/, // removed, but still open somewhere
   /^\.DS_Store$/,
 ]

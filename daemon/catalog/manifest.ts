@@ -9,7 +9,7 @@ import { readStrictJson } from '../kit/strict-json.ts'
 import { codeOf } from '../storage/disk.ts'
 import { judgeManifest } from './manifest-rules.ts'
 import type { CatalogEntry } from './port.ts'
-import { readSafeFile, refuseOwner, type SafeFile, UnsafeFile } from './safe-file.ts'
+import { judgeSafeFile, readSafeFile, refuseOwner, UnsafeFile } from './safe-file.ts'
 
 /** What a manifest is called. */
 export const MANIFEST_NAME = 'module.json'
@@ -117,11 +117,9 @@ async function findEntry(
   rules: { within: string; owners: ReadonlySet<number> },
 ): Promise<string | Issue> {
   for (const name of named === undefined ? ENTRY_NAMES : [named]) {
-    const read = await attempt<SafeFile>(
-      readSafeFile(join(folder, name), { ...rules, bytesMax: ENTRY_BYTES_MAX }),
-    )
-    if (read.ok) return name
-    if (!read.missing) return { pointer: '/entry', detail: `${name} ${read.detail}` }
+    const look = await attempt(judgeSafeFile(join(folder, name), { ...rules, bytesMax: ENTRY_BYTES_MAX }))
+    if (look.ok) return name
+    if (!look.missing) return { pointer: '/entry', detail: `${name} ${look.detail}` }
   }
   const wanted = named ?? ENTRY_NAMES.join(' or ')
   return {
@@ -138,9 +136,9 @@ async function programFault(
 ): Promise<Issue | undefined> {
   if (!program.includes('/')) return undefined
   const issue = (detail: string): Issue => ({ pointer: '/command/0', detail: `${program} ${detail}` })
-  const read = await attempt(readSafeFile(join(folder, program), { ...rules, bytesMax: PROGRAM_BYTES_MAX }))
-  if (!read.ok) return issue(read.missing ? 'is not in the folder; add it or correct `command`' : read.detail)
-  return read.value.executable ? undefined : issue('may not be executed; run `chmod u+x` on it')
+  const look = await attempt(judgeSafeFile(join(folder, program), { ...rules, bytesMax: PROGRAM_BYTES_MAX }))
+  if (!look.ok) return issue(look.missing ? 'is not in the folder; add it or correct `command`' : look.detail)
+  return look.value.executable ? undefined : issue('may not be executed; run `chmod u+x` on it')
 }
 
 type Attempt<T> =

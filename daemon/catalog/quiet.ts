@@ -2,6 +2,8 @@ import type { Clock, Timer } from '../kit/clock.ts'
 
 /** A folder that is written to without end is looked at all the same, after so long. */
 const PATIENCE_MS = 5_000
+/** Each such look costs a few readings of the folder, so they become rarer while it goes on. */
+const PATIENCE_MS_MAX = 300_000
 
 export interface QuietOptions<Id> {
   readonly clock: Clock
@@ -9,7 +11,7 @@ export interface QuietOptions<Id> {
   /** Two equal stamps mean that nothing was written in between. Never rejects. */
   stamp(id: Id): Promise<string>
   touched(id: Id): void
-  settled(id: Id): void
+  settled(id: Id, stamp: string): void
 }
 
 /**
@@ -20,6 +22,8 @@ export interface QuietOptions<Id> {
 export class Quiet<Id> {
   readonly #options: QuietOptions<Id>
   readonly #restless = new Map<Id, Restless>()
+  /** Of what did not come to rest when it was last looked at. */
+  readonly #patienceMs = new Map<Id, number>()
   #closed = false
 
   constructor(options: QuietOptions<Id>) {
@@ -31,7 +35,7 @@ export class Quiet<Id> {
     if (this.#closed) return
     const known = this.#restless.get(id)
     if (known !== undefined) {
-      if (!this.#isOverdue(known)) this.#wait(id, known, undefined)
+      if (!this.#isOverdue(id, known)) this.#wait(id, known, undefined)
       return
     }
     const restless = { sinceMs: this.#options.clock.elapsed(), round: 0, timer: undefined }
@@ -60,13 +64,19 @@ export class Quiet<Id> {
   async #look(id: Id, restless: Restless, round: number, before: string | undefined): Promise<void> {
     const stamp = await this.#options.stamp(id)
     if (this.#closed || restless.round !== round) return
-    if (stamp !== before && !this.#isOverdue(restless)) return this.#wait(id, restless, stamp)
+    if (stamp !== before && !this.#isOverdue(id, restless)) return this.#wait(id, restless, stamp)
     this.#restless.delete(id)
-    this.#options.settled(id)
+    if (stamp === before) this.#patienceMs.delete(id)
+    else this.#patienceMs.set(id, Math.min(2 * this.#patienceOf(id), PATIENCE_MS_MAX))
+    this.#options.settled(id, stamp)
   }
 
-  #isOverdue({ sinceMs }: Restless): boolean {
-    return this.#options.clock.elapsed() - sinceMs >= Math.max(PATIENCE_MS, 10 * this.#options.quietMs)
+  #isOverdue(id: Id, { sinceMs }: Restless): boolean {
+    return this.#options.clock.elapsed() - sinceMs >= this.#patienceOf(id)
+  }
+
+  #patienceOf(id: Id): number {
+    return this.#patienceMs.get(id) ?? Math.max(PATIENCE_MS, 10 * this.#options.quietMs)
   }
 }
 

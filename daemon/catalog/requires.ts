@@ -51,6 +51,25 @@ export function startOrder(given: Iterable<Requirement>): StartOrder {
   return { order, cycles, cycleOf, missing }
 }
 
+/**
+ * The cycle in which one module stands, if any; the same as `startOrder` names. It costs what the module requires,
+ * directly and behind that, however many others there are.
+ */
+export function cycleThrough(
+  moduleId: ModuleId,
+  known: ReadonlyMap<ModuleId, Requirement>,
+): readonly ModuleId[] | undefined {
+  const behind = new Map<ModuleId, Requirement>()
+  const open = [moduleId]
+  for (let id = open.pop(); id !== undefined; id = open.pop()) {
+    const requirement = known.get(id)
+    if (requirement === undefined || behind.has(id)) continue
+    behind.set(id, requirement)
+    open.push(...requirement.requires)
+  }
+  return startOrder(behind.values()).cycleOf.get(moduleId)
+}
+
 interface Visit {
   readonly id: ModuleId
   readonly needs: readonly ModuleId[]

@@ -42,8 +42,8 @@ async function look(folder: string): Promise<Seen[]> {
     for (const entry of await readdir(dir, { withFileTypes: true })) {
       if (seen.length >= NAMES_MAX || isUnwatched(entry.name)) continue
       const path = join(dir, entry.name)
-      const { size, mtimeMs, ino, mode } = await lstat(path)
-      seen.push({ line: [path, size, mtimeMs, ino, mode].join(' '), mtimeMs })
+      const { size, mtimeMs, ctimeMs, ino, mode } = await lstat(path)
+      seen.push({ line: [path, size, mtimeMs, ctimeMs, ino, mode].join(' '), mtimeMs })
       if (entry.isDirectory()) await walk(path)
     }
   }

@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto'
 import { lstat, readdir, realpath, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { codeOf } from '../storage/disk.ts'
-import { isForeignFolder, isPassing } from './editor-files.ts'
+import { isForeignFolder, isPassing, isVersionFolder } from './editor-files.ts'
 import { isInside, readSafeFile, refuseOwner, type SafeFile, UnsafeFile } from './safe-file.ts'
 
 /** More than a module with a fair number of dependencies has, and copied in seconds. */
@@ -104,7 +104,7 @@ async function listTree(root: string, rules: TreeRules): Promise<string[]> {
 
     for (const entry of await readdir(real, { withFileTypes: true })) {
       const path = folder === '' ? entry.name : `${folder}/${entry.name}`
-      if (isPassing(entry.name)) continue
+      if (isPassing(entry.name) || isVersionFolder(entry.name)) continue
       if (entry.name.includes('\ufffd')) throw new UnsafeFile(`${path} has a name that is not UTF-8`)
       const isFolder = entry.isDirectory() || (entry.isSymbolicLink() && (await leadsToFolder(root, path)))
       if (!isFolder) paths.push(path)

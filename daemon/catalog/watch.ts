@@ -1,18 +1,25 @@
-import { lstatSync, realpathSync, statSync } from 'node:fs'
-import { readdir } from 'node:fs/promises'
+import { createHash } from 'node:crypto'
 import { join, relative } from 'node:path'
 import { type FSWatcher, watch } from 'chokidar'
-import { MODULE_ID_PATTERN, type ModuleId } from '../contracts/ids.ts'
+import type { ModuleId } from '../contracts/ids.ts'
 import type { Clock } from '../kit/clock.ts'
 import { codeOf } from '../storage/disk.ts'
-import { isUnwatched } from './editor-files.ts'
-import { MANIFEST_NAME } from './manifest.ts'
+import { isIgnored } from './ignored.ts'
+import { mapSome } from './map-some.ts'
+import { isModuleId, modulesIn } from './modules-in.ts'
+import { hasTurned, isSamePlace, type Place, placeOf, watchNames } from './place.ts'
 import { Quiet } from './quiet.ts'
-import { isInside } from './safe-file.ts'
 import { folderStamp } from './stamp.ts'
 
 /** Group, name, and eight folders of the module's own: each watched folder costs the system a handle. */
 const DEPTH_MAX = 10
+/**
+ * The kernel keeps 16,384 events for us and drops what comes then, and libuv does not say so. So many at once are
+ * taken for a sign that some were dropped.
+ */
+const FLOOD_EVENTS = 4_096
+/** Looks at folders while others wait for the disk, too. */
+const LOOKS_AT_ONCE = 4
 
 export interface WatchOptions {
   /** Absolute. */
@@ -38,120 +45,199 @@ export async function watchModules(
   options: WatchOptions,
   listener: WatchListener,
 ): Promise<() => Promise<void>> {
-  const { dirs, clock, quietMs, warn } = options
-  const folderOf = new Map<ModuleId, string>()
-  const quiet = new Quiet<ModuleId>({
-    clock,
-    quietMs,
-    stamp: (moduleId) => folderStamp(folderOf.get(moduleId) ?? ''),
-    touched: (moduleId) => listener.touched(moduleId),
-    settled: (moduleId) => listener.settled(moduleId),
-  })
-  const note = (dir: string, moduleId: ModuleId): void => {
-    if (!ID.test(moduleId)) return
-    folderOf.set(moduleId, join(dir, moduleId))
-    quiet.note(moduleId)
-  }
-
-  const watchers: FSWatcher[] = []
-  const close = async (): Promise<void> => {
-    quiet.close()
-    await Promise.all(watchers.map((watcher) => watcher.close()))
-  }
+  const net = new Net(options, listener)
   try {
-    for (const dir of dirs) watchers.push(await watchOne(dir, note, warn))
+    await net.open()
   } catch (error) {
-    await close()
+    await net.close()
     throw error
   }
-  return close
+  return () => net.close()
 }
 
-type Note = (dir: string, moduleId: ModuleId) => void
+/**
+ * One watcher for each folder with modules, and a net under them: the stamp of every module as it was last seen.
+ * Where events may have been lost (a flood, an error of the watcher) or the folder itself was exchanged, all stamps are
+ * taken again, and what differs is a change. That needs no clock and no polling.
+ */
+class Net {
+  readonly #options: WatchOptions
+  readonly #modules: Quiet<ModuleId>
+  /** Folders with modules that may be other folders than before, or of which events may have been lost. */
+  readonly #upset: Quiet<string>
+  readonly #opened = new Map<string, Opened>()
+  /** Of each module the stamp that it had when it was last looked at. */
+  readonly #seen = new Map<ModuleId, string>()
+  /** Folders with modules of which events may have been lost. */
+  readonly #lost = new Set<string>()
+  #recovered = Promise.resolve()
+  #closed = false
 
-async function watchOne(dir: string, note: Note, warn: WatchOptions['warn']): Promise<FSWatcher> {
-  const known = new Set(await modulesIn(dir))
+  constructor(options: WatchOptions, listener: WatchListener) {
+    const { clock, quietMs } = options
+    this.#options = options
+    this.#modules = new Quiet({
+      clock,
+      quietMs,
+      stamp: (moduleId) => this.#stamp(moduleId),
+      touched: (moduleId) => listener.touched(moduleId),
+      settled: (moduleId, stamp) => {
+        this.#seen.set(moduleId, stamp)
+        listener.settled(moduleId)
+      },
+    })
+    this.#upset = new Quiet({
+      clock,
+      quietMs,
+      stamp: async (dir) => JSON.stringify(await placeOf(dir)),
+      touched: () => {},
+      settled: (dir) => {
+        // One after the other. They reject only for bugs, which must not pass.
+        this.#recovered = this.#recovered.then(() => this.#recover(dir))
+      },
+    })
+  }
+
+  async open(): Promise<void> {
+    for (const dir of this.#options.dirs) await this.#open(dir)
+    // The first stamps are taken beside the start: until one is there, its module counts as changed.
+    void this.#learn()
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true
+    this.#modules.close()
+    this.#upset.close()
+    await this.#recovered
+    await Promise.all([...this.#opened.values()].map((opened) => closeOne(opened)))
+    this.#opened.clear()
+  }
+
+  async #open(dir: string): Promise<void> {
+    const place = await placeOf(dir)
+    const { ids } = await modulesIn(dir)
+    const lost = (): void => {
+      this.#lost.add(dir)
+      this.#upset.note(dir)
+    }
+    const opened: Opened = {
+      dir,
+      place,
+      known: new Set([...(this.#opened.get(dir)?.known ?? []), ...ids]),
+      watcher: startWatcher(dir, lost, this.#options.warn),
+      unanchor: watchNames(dir, place, () => this.#upset.note(dir)),
+    }
+    this.#opened.set(dir, opened)
+    opened.watcher.on('all', (_, path) => this.#heard(opened, path))
+    await new Promise<void>((resolve) => opened.watcher.once('ready', resolve))
+  }
+
+  #heard({ dir, known }: Opened, path: string): void {
+    const [group = '', name, inner] = relative(dir, path).split('/')
+    // It may be a link, and a way to modules that nobody watches yet.
+    if (inner === undefined) this.#upset.note(dir)
+    if (name !== undefined) this.#note(known, `${group}/${name}`)
+    // Nobody waits for the look, which rejects only for bugs.
+    else void this.#noteGroup(dir, known, group)
+  }
+
+  /** A whole group came or went, perhaps a link: whatever is or was in it may be another module now. */
+  async #noteGroup(dir: string, known: Set<ModuleId>, group: string): Promise<void> {
+    const { ids } = await modulesIn(dir)
+    for (const moduleId of new Set([...known, ...ids])) {
+      if (group === '' || moduleId.startsWith(`${group}/`)) this.#note(known, moduleId)
+    }
+  }
+
+  #note(known: Set<ModuleId>, moduleId: string): void {
+    if (!isModuleId(moduleId)) return
+    known.add(moduleId)
+    this.#modules.note(moduleId)
+  }
+
+  /** After the dust has settled: watches what is there now, and looks whether anything escaped. */
+  async #recover(dir: string): Promise<void> {
+    const opened = this.#opened.get(dir)
+    if (opened === undefined || this.#closed) return
+    const place = await placeOf(dir)
+    const turned = hasTurned(opened.place, place)
+    if (turned) {
+      await closeOne(opened)
+      if (this.#closed) return
+      await this.#open(dir)
+    } else if (!isSamePlace(opened.place, place)) {
+      opened.unanchor()
+      opened.unanchor = watchNames(dir, place, () => this.#upset.note(dir))
+      opened.place = place
+    }
+    if (this.#lost.delete(dir) || turned) await this.#sweep(dir)
+  }
+
+  /** Compares every module with what was seen of it last. */
+  async #sweep(dir: string): Promise<void> {
+    const known = this.#opened.get(dir)?.known ?? new Set()
+    const { ids } = await modulesIn(dir)
+    await mapSome([...new Set([...known, ...ids])], LOOKS_AT_ONCE, async (moduleId) => {
+      if (this.#closed || this.#seen.get(moduleId) === (await this.#stamp(moduleId))) return
+      this.#note(known, moduleId)
+    })
+  }
+
+  async #learn(): Promise<void> {
+    const ids = new Set([...this.#opened.values()].flatMap(({ known }) => [...known]))
+    await mapSome([...ids], LOOKS_AT_ONCE, async (moduleId) => {
+      if (this.#closed || this.#seen.has(moduleId)) return
+      const stamp = await this.#stamp(moduleId)
+      if (!this.#seen.has(moduleId)) this.#seen.set(moduleId, stamp)
+    })
+  }
+
+  /** Of all the places where a module of this id may lie: any of them may be the one that counts. */
+  async #stamp(moduleId: ModuleId): Promise<string> {
+    const stamps = await Promise.all(this.#options.dirs.map((dir) => folderStamp(join(dir, moduleId))))
+    return createHash('sha256').update(JSON.stringify(stamps)).digest('base64')
+  }
+}
+
+interface Opened {
+  readonly dir: string
+  /** Everything that is or was there. */
+  readonly known: Set<ModuleId>
+  readonly watcher: FSWatcher
+  /** What the names stood for when they were last looked at. */
+  place: Place
+  unanchor: () => void
+}
+
+/** @param lost - Some events may not have come. */
+function startWatcher(dir: string, lost: () => void, warn: WatchOptions['warn']): FSWatcher {
   const watcher = watch(dir, {
-    ignored: (path) => isIgnored(dir, path),
+    ignored: (path, stats) => isIgnored(dir, path, stats),
     ignoreInitial: true,
     depth: DEPTH_MAX,
     // One change told twice does no harm here, and we have a quiet time of our own.
     atomic: false,
     persistent: false,
   })
-  watcher.on('all', (_, path) => {
-    const [group, name] = relative(dir, path).split('/')
-    if (group !== undefined && name !== undefined) {
-      known.add(`${group}/${name}`)
-      return note(dir, `${group}/${name}`)
-    }
-    // A whole group came or went, perhaps a link: whatever is or was in it may be another module now. Nobody waits
-    // for the look, which does not reject.
-    void modulesIn(dir).then((now) => {
-      for (const moduleId of now) known.add(moduleId)
-      const there = new Set(now)
-      for (const moduleId of known) {
-        if (group === '' || group === undefined || moduleId.startsWith(`${group}/`)) note(dir, moduleId)
-        if (!there.has(moduleId)) known.delete(moduleId)
-      }
-    })
+  let events = 0
+  watcher.on('raw', () => {
+    events += 1
+    // What comes before the loop turns came from one reading of the kernel's queue.
+    if (events === 1) setImmediate(() => (events = 0)).unref()
+    if (events === FLOOD_EVENTS) lost()
   })
   watcher.on('error', (error) => {
+    lost()
     const hint = codeOf(error) === 'ENOSPC' ? '; raise fs.inotify.max_user_watches' : ''
     warn(`changes in a modules folder may go unnoticed until \`nexus reload\`${hint}`, {
       dir,
       error: error instanceof Error ? error.message : String(error),
     })
   })
-  await new Promise<void>((resolve) => watcher.once('ready', resolve))
   return watcher
 }
 
-const ID = new RegExp(MODULE_ID_PATTERN)
-
-/** Ids of the folders that are there. Never rejects for what a file system can do. */
-async function modulesIn(dir: string): Promise<ModuleId[]> {
-  const names = async (path: string): Promise<string[]> => {
-    try {
-      return await readdir(path)
-    } catch (error) {
-      if (codeOf(error) === '') throw error
-      return []
-    }
-  }
-  const ids: ModuleId[] = []
-  for (const group of await names(dir)) {
-    for (const name of await names(join(dir, group))) {
-      if (ID.test(`${group}/${name}`)) ids.push(`${group}/${name}`)
-    }
-  }
-  return ids
-}
-
-/**
- * What is not watched: passing files, dependencies, hidden folders above the modules, and links by which a watcher
- * would wander through the whole machine. A module folder may be a link to a module; inside it links must stay inside.
- */
-function isIgnored(dir: string, path: string): boolean {
-  const segments = relative(dir, path).split('/')
-  if (path === dir || segments[0] === '..') return false
-  const name = segments.at(-1) ?? ''
-  if (isUnwatched(name) || (segments.length <= 2 && name.startsWith('.'))) return true
-  try {
-    if (segments.length === 2) return leadsAway(realpathSync(dir), path) && !hasManifest(path)
-    if (segments.length < 2 || !lstatSync(path).isSymbolicLink()) return false
-    return leadsAway(realpathSync(join(dir, ...segments.slice(0, 2))), path)
-  } catch (error) {
-    // Gone, or a link to nowhere: that it went is worth hearing.
-    if (codeOf(error) === '') throw error
-    return false
-  }
-}
-
-function leadsAway(from: string, path: string): boolean {
-  return !isInside(from, realpathSync(path))
-}
-
-function hasManifest(folder: string): boolean {
-  return statSync(join(folder, MANIFEST_NAME), { throwIfNoEntry: false })?.isFile() === true
+async function closeOne({ watcher, unanchor }: Opened): Promise<void> {
+  unanchor()
+  await watcher.close()
 }
