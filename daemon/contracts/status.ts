@@ -101,7 +101,22 @@ export interface InstanceStatus {
   readonly in_flight: number
 }
 
-/** The answer of `reload_module`. */
+/** The answer of `reload_module` with `dry_run`: what would happen now. Nothing has been changed. */
+export interface ReloadPlan {
+  readonly module_id: ModuleId
+  readonly dry_run: true
+  /** What would really be done: modules that are `exclusive` are stopped and started whatever was asked for. */
+  readonly strategy: string
+  readonly generation: GenerationId
+  readonly previous_generation: GenerationId | null
+  readonly content_changed: boolean
+  /** Sentences, in order; none when it would be refused. */
+  readonly would: readonly string[]
+  /** Why it would be refused. */
+  readonly refused?: string
+}
+
+/** The answer of `reload_module` and `rollback_module`. `strategy` is what was really done; `none` when nothing was. */
 export interface ReloadResult {
   readonly module_id: ModuleId
   readonly reloaded: boolean
@@ -155,6 +170,8 @@ export interface Explanation {
     readonly seq: number
     readonly type: string
     readonly say: string
+    /** The stack, where the fact has one. */
+    readonly detail?: string
   }[]
   readonly blocked_on: string | null
   readonly next: string | null

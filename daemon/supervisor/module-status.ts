@@ -1,11 +1,5 @@
-import type {
-  Explanation,
-  HealthStatus,
-  InstanceStatus,
-  ModuleState,
-  ModuleStatus,
-} from '../contracts/status.ts'
-import type { ModuleMemory } from './remembered.ts'
+import type { HealthStatus, InstanceStatus, ModuleState, ModuleStatus } from '../contracts/status.ts'
+import { redacted } from '../telemetry/redact.ts'
 import type { Replica } from './replica-set.ts'
 import type { Unit } from './unit.ts'
 
@@ -27,9 +21,11 @@ function healthOf(unit: Unit, verdict: HealthVerdict | undefined): HealthVerdict
   if (state === 'stopped' || (state === 'stopping' && unit.wanted === 'stopped')) {
     return { status: 'degraded', reason: 'it is stopped on purpose' }
   }
+  if (unit.replicasWanted === 0 && !UNHEALTHY.has(state)) {
+    return { status: 'degraded', reason: 'it is scaled to none' }
+  }
   if (UNHEALTHY.has(state)) return { status: 'unhealthy', reason: unit.because }
-  if (!unit.ready && unit.replicasWanted > 0)
-    return { status: 'unhealthy', reason: `it is ${state}: ${unit.because}` }
+  if (!unit.ready) return { status: 'unhealthy', reason: `it is ${state}: ${unit.because}` }
   return verdict ?? { status: 'healthy', reason: null }
 }
 
@@ -71,56 +67,10 @@ export function moduleStatus(
   }
 }
 
-/** Why a module is in its state, from the facts that led there. */
-export function explainModule(unit: Unit, memory: ModuleMemory): Explanation {
-  const { failure, state } = unit
-  const retryAt = unit.retryAtMs === undefined ? null : new Date(unit.retryAtMs).toISOString()
-  const stack = failure?.facts['stack']
-  return {
-    state,
-    since: new Date(unit.sinceMs).toISOString(),
-    because: memory.recent,
-    blocked_on: BLOCKED.has(state)
-      ? [unit.because, stack].filter((part) => part !== undefined).join('\n')
-      : null,
-    next: retryAt === null ? (NEXT[state] ?? null) : `it is started again at ${retryAt}`,
-    remedy: remedyFor(unit, memory),
-  }
-}
-
-const BLOCKED: ReadonlySet<ModuleState> = new Set([
-  'invalid',
-  'waiting',
-  'backoff',
-  'crashloop',
-  'failed',
-  'locked',
-])
-
-const NEXT: Readonly<Partial<Record<ModuleState, string>>> = {
-  started: 'it serves until it is stopped, reloaded or lost',
-  waiting: 'it starts when what it waits for is there',
-  failed: 'nothing, until its code or its settings change, or an operator starts it',
-  invalid: 'nothing, until its module.json is corrected',
-  stopped: 'nothing, until an operator starts it',
-}
-
-function remedyFor(unit: Unit, memory: ModuleMemory): string | null {
-  const { state, id } = unit
-  if (state === 'invalid') return `correct ${unit.invalidity?.file ?? 'its module.json'} and save it`
-  if (state === 'failed' || state === 'crashloop' || state === 'backoff') {
-    return `read \`nexus logs ${id}\`, correct the code or the settings; saving starts it afresh`
-  }
-  const reverted = memory.refused.at(-1)
-  if (state === 'started' && reverted !== undefined && unit.lastReload?.rolled_back === true) {
-    return `the code on disk was reverted (${reverted.phase}: ${reverted.reason}); correct it and save it`
-  }
-  return state === 'stopped' ? `nexus start ${id}` : null
-}
-
+/** Whoever may see the status may not see what opens other doors. */
 function configFor(unit: Unit): Readonly<Record<string, unknown>> {
   try {
-    return unit.config
+    return redacted(unit.config) as Readonly<Record<string, unknown>>
   } catch {
     return {} // settings that do not fit are told by the state, not by the status page failing
   }

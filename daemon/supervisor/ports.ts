@@ -60,12 +60,12 @@ export class ModulePorts implements Doors {
     this.#keeper.direct(this.#moduleId, fit)
   }
 
-  async drain(instance: string, waitMs: number): Promise<void> {
-    if (this.#holds) await this.#keeper.drain(this.#moduleId, instance, waitMs)
+  drain(instance: string, waitMs: number): Promise<void> {
+    return this.#keeper.drain(this.#moduleId, instance, waitMs)
   }
 
   forget(instance: string): void {
-    if (this.#holds) this.#keeper.forget(this.#moduleId, instance)
+    this.#keeper.forget(this.#moduleId, instance)
   }
 
   /** The module is not to run: its ports are closed. */

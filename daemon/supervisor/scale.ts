@@ -1,0 +1,47 @@
+import type { CommandParams } from '../contracts/command.ts'
+import type { Actor } from '../contracts/fact.ts'
+import { NexusError } from '../contracts/failure.ts'
+import type { Manifest } from '../contracts/manifest.ts'
+import type { Books, ModuleMemory } from './remembered.ts'
+import type { Unit } from './unit.ts'
+
+export interface Scaled {
+  readonly module_id: string
+  readonly replicas: number
+  readonly previous: number
+  /** How many of them take calls by now; those that failed are tried again by the restart policy. */
+  readonly ready: number
+}
+
+/** How many instances are to run: what an operator said last, else the configuration, else the manifest. */
+export function replicasWanted(
+  manifest: Manifest | undefined,
+  configured: number | undefined,
+  memory: ModuleMemory,
+): number {
+  const wanted = memory.replicas ?? configured ?? manifest?.replicas ?? 1
+  // The code may have become exclusive since it was scaled.
+  return manifest?.exclusive === true ? Math.min(1, wanted) : wanted
+}
+
+/**
+ * Changes how many instances of a module run. The wish is on record before anything is done about it.
+ *
+ * @throws NexusError `MODULE_EXCLUSIVE`.
+ */
+export async function scaleModule(
+  unit: Unit,
+  { replicas }: CommandParams<'scale_module'>,
+  actor: Actor,
+  { memory, append }: Books,
+): Promise<Scaled> {
+  if (replicas > 1 && unit.manifest?.exclusive === true) {
+    throw new NexusError('MODULE_EXCLUSIVE', { module: unit.id, replicas })
+  }
+  const previous = unit.replicasWanted
+  if (memory.replicas !== replicas) {
+    await append({ type: 'module.scaled', actor, d: { module_id: unit.id, replicas, previous } })
+  }
+  await unit.fit(`${actor.name} scaled it to ${replicas}`)
+  return { module_id: unit.id, replicas, previous, ready: unit.takers.length }
+}
