@@ -36,7 +36,7 @@ function told(order: SpawnOrder): Record<string, string> {
 }
 
 /** The variable that names the socket of a port: `web-api` is in `NEXUS_LISTEN_WEB_API`. */
-export function socketVariable(name: string): string {
+function socketVariable(name: string): string {
   return `NEXUS_LISTEN_${name.toUpperCase().replaceAll('-', '_')}`
 }
 

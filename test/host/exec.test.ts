@@ -366,3 +366,34 @@ t.test('the module in Python does all that a module can do', { skip: NO_PYTHON }
   t.ok(ear.logs().includes('thermometer is on') && ear.logs().includes('thermometer is off'))
   t.match(await instance.gone, { how: 'halted' })
 })
+
+t.test('the examples of the documentation are what is tested', { skip: NO_PYTHON }, async (t) => {
+  const text = readFileSync(new URL('../../docs/exec-modules.md', import.meta.url), 'utf8')
+  const blocks = (language: string): string[] =>
+    [...text.matchAll(new RegExp(`^\`\`\`${language}\n(.*?)^\`\`\`$`, 'gms'))].map(([, block = '']) => block)
+  const fixture = (name: string): string => readFileSync(join(FIXTURES, 'greeter', name), 'utf8')
+  t.strictSame(blocks('python'), [fixture('greeter.py')])
+  t.equal(blocks('json')[1], fixture('module.json'))
+  const [ticker, , tell] = blocks('sh')
+
+  const { config, actions } = JSON.parse(fixture('module.json'))
+  const greeter = await pool.spawn(
+    orderFor(dataDir, {
+      ...{ runtime: 'exec', dir: generation({ 'greeter.py': blocks('python')[0] ?? '' }) },
+      ...{ command: ['./greeter.py'], actions: Object.keys(actions), config: config.defaults },
+    }),
+  )
+  t.teardown(() => greeter.halt(1_000))
+  await greeter.start()
+  t.equal(await call(greeter, 'greet', { name: 'Ada' }), 'hello, Ada')
+  await t.rejects(call(greeter, 'greet', {}), {
+    code: 'ACTION_FAILED',
+    facts: { reason: "KeyError('name')" },
+  })
+  await greeter.halt(5_000)
+
+  const ear = new Ear()
+  await spawn(t, `${tell}${ticker?.replace('#!/bin/sh\n', '')}`, { listener: ear.listener })
+  await ear.heard('log')
+  t.match(ear.said, [{ notReady: 'waits for the database' }, { level: 'info', stream: 'stdout' }])
+})
