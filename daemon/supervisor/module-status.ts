@@ -60,11 +60,17 @@ export function moduleStatus(
     restarts: unit.restarts,
     last_reload: unit.lastReload ?? null,
     config: configFor(unit),
-    isolation: replicas.find(({ instance }) => instance)?.instance?.isolation ?? isolation,
+    isolation: replicas.find(({ instance }) => instance)?.instance?.isolation ?? wallFor(unit, isolation),
     uptime_seconds: unit.ready ? Math.max(0, (nowMs - unit.sinceMs) / 1_000) : 0,
     actions: Object.keys(manifest?.actions ?? {}),
     categories: manifest?.categories ?? [],
   }
+}
+
+/** The wall it would start behind: nothing of it runs. */
+function wallFor({ manifest }: Unit, standard: ModuleStatus['isolation']): ModuleStatus['isolation'] {
+  if (manifest?.sandbox === true) return 'bwrap'
+  return manifest?.runtime === 'exec' ? 'none' : standard
 }
 
 /** Whoever may see the status may not see what opens other doors. */
