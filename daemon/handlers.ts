@@ -20,8 +20,10 @@ export function commandHandlers(
 ): CommandHandlers {
   return {
     reload_module: (params, principal) => supervisor.reloadModule(params, actorOf(principal)),
+    rollback_module: (params, principal) => supervisor.rollbackModule(params, actorOf(principal)),
     start_module: ({ module_id }, principal) => supervisor.startModule(module_id, actorOf(principal)),
     stop_module: ({ module_id }, principal) => supervisor.stopModule(module_id, actorOf(principal)),
+    scale_module: (params, principal) => supervisor.scale(params, actorOf(principal)),
     configure: (params, principal) => supervisor.configure(params, actorOf(principal)),
     get_status: async ({ module_id }, principal) =>
       module_id === undefined ? questions.status(principal) : questions.moduleStatus(module_id),

@@ -37,6 +37,10 @@ function unbuilt(manifest: Manifest): Issue[] {
     const detail = 'is not built yet; remove it if the permissions of Node are wall enough for this module'
     issues.push({ pointer: '/sandbox', detail })
   }
+  if (manifest.reload === 'canary') {
+    const detail = '"canary" is not built yet; take "rolling", whose first instance shows bad code alone'
+    issues.push({ pointer: '/reload', detail })
+  }
   if (manifest.permissions.secrets.length > 0) {
     const detail = 'is not built yet; remove it, and hand the secret over by `env` or a file meanwhile'
     issues.push({ pointer: '/permissions/secrets', detail })

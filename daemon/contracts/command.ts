@@ -84,7 +84,6 @@ export const COMMANDS = {
       { module_id: ModuleRef, replicas: Type.Integer({ minimum: 0, maximum: 64 }) },
       closed,
     ),
-    later: true,
   },
   configure: {
     say: 'changes one setting of a module, live where the module can, else by a reload',
@@ -137,7 +136,6 @@ export const COMMANDS = {
     say: 'goes back to an older generation',
     permission: 'module.reload',
     params: Type.Object({ module_id: ModuleRef, generation: Type.Optional(Generation) }, closed),
-    later: true,
   },
   call_action: {
     say: 'calls one action of a module, for authors and probes; governed work is a mission',

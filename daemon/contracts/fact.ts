@@ -70,6 +70,7 @@ export const FACT_TYPES = [
   'module.reloaded',
   'module.rolled_back',
   'module.waiting',
+  'module.resumed',
   'module.crashed',
   'module.suspected',
   'module.hung',

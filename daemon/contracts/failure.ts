@@ -124,6 +124,16 @@ export const FAILURES = {
     say: '{module} is {state}: it cannot {wanted} now',
     remedy: 'see `nexus explain {module}` for what happens next',
   },
+  MODULE_SCALED_TO_NONE: {
+    status: 409,
+    say: '{module} is scaled to none and takes no calls',
+    remedy: '`nexus scale {module} 1` starts one instance',
+  },
+  MODULE_EXCLUSIVE: {
+    status: 409,
+    say: '{module} is exclusive: two instances of it may not overlap, so {replicas} are too many',
+    remedy: 'leave it at one, or take `exclusive` out of its module.json if instances may run side by side',
+  },
   MODULE_START_FAILED: {
     status: 409,
     say: '{module} did not start ({phase}): {reason}',
@@ -134,6 +144,12 @@ export const FAILURES = {
     say: '{module} has {waiting} calls waiting and takes no more',
     remedy: 'retry later, or give the module more replicas',
     retryAfterSeconds: 1,
+  },
+  MODULE_CHANGING: {
+    status: 429,
+    say: '{module} has too many changes waiting and takes no more',
+    remedy: 'wait until `nexus status {module}` says it has started',
+    retryAfterSeconds: 3,
   },
   RELOAD_ROLLED_BACK: {
     status: 409,
@@ -184,6 +200,12 @@ export const FAILURES = {
     status: 400,
     say: 'the setting {key} of {module} does not fit: {detail}',
     remedy: "see `config.schema` in the module's module.json",
+  },
+  SETTING_SECRET: {
+    status: 400,
+    say: '{key} of {module} looks like a secret, and settings are kept in the journal, where others read them',
+    remedy:
+      'put it under `modules.{module}.config` of nexus.yaml, or into a variable that `permissions.env` lists',
   },
   HOST_PROTOCOL: {
     status: 502,

@@ -1,4 +1,5 @@
 import type { Generation } from '../catalog/port.ts'
+import { NexusError } from '../contracts/failure.ts'
 import type { InstanceListener } from '../host/port.ts'
 import type { SupervisorEnvironment } from './port.ts'
 import type { ModulePorts } from './ports.ts'
@@ -64,19 +65,22 @@ export class Assembly {
   }
 
   /**
-   * Brings up what is missing of `wanted`; resolves with the first failure when some came up all the same.
+   * Brings up what is missing of `wanted`, the first of them with the first of what is inherited; resolves with the first failure when some came up all the same.
    *
    * @throws NexusError `MODULE_START_FAILED` when nothing came up.
    */
-  async complete(set: ReplicaSet, wanted: number, inherited?: unknown): Promise<unknown> {
+  async complete(set: ReplicaSet, wanted: number, inherited: readonly unknown[] = []): Promise<unknown> {
     const { closings } = set
     if (wanted > set.staying.length) await this.#options.ports.hold(set)
     set.assertOpen(closings)
     const absent = Math.max(0, wanted - set.staying.length)
     const ends = await Promise.allSettled(
-      Array.from({ length: absent }, () => this.#bringOne(set, inherited)),
+      Array.from({ length: absent }, (_, place) => this.#bringOne(set, inherited[place])),
     )
-    const failed = ends.find((end) => end.status === 'rejected')
+    const rejected = ends.filter((end) => end.status === 'rejected')
+    // Those that are no longer wanted have not failed.
+    const failed =
+      rejected.find(({ reason }) => !wasLetGo(reason)) ?? (set.staying.length === 0 ? rejected[0] : undefined)
     if (failed !== undefined && set.staying.length === 0) throw failed.reason
     return failed?.reason
   }
@@ -100,4 +104,8 @@ export class Assembly {
       },
     })
   }
+}
+
+function wasLetGo(reason: unknown): boolean {
+  return reason instanceof NexusError && reason.facts['let_go'] === 1
 }

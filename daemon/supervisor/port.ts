@@ -87,5 +87,11 @@ export interface ReloadOrder {
   readonly generation?: string
   /** A saved file: the same content is no reason to reload. */
   readonly onlyIfChanged: boolean
+  /** The named generation is to stay: what the folder holds instead is not brought up by itself. */
+  readonly abandons?: boolean
+  /** What is configured, instead of what is remembered: settings that are tried out. */
+  readonly configured?: Readonly<Record<string, unknown>>
+  /** Told when calls go to the next code, whatever comes of it later. */
+  switched?(): void
   readonly actor: Actor
 }

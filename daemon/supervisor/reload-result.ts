@@ -5,7 +5,7 @@ export function notReloaded(moduleId: string, generation: string | null, reason:
   return {
     module_id: moduleId,
     reloaded: false,
-    strategy: 'graceful',
+    strategy: 'none',
     generation,
     previous_generation: generation,
     rolled_back: false,

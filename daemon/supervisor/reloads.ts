@@ -2,12 +2,14 @@ import type { Generation } from '../catalog/port.ts'
 import type { ReloadResult } from '../contracts/status.ts'
 import type { Departure } from '../host/port.ts'
 import type { ReloadOrder } from './port.ts'
+import { ROLLED_BACK_BY_HAND } from './remembered.ts'
 import type { Replica, ReplicaSet } from './replica-set.ts'
 import { FORGIVEN_AFTER_MS } from './restart-policy.ts'
 import { Swap, type SwapEnd } from './swap.ts'
 import type { UnitCore } from './unit-core.ts'
 
 interface Running {
+  readonly order: ReloadOrder
   readonly swap: Swap
   readonly abort: AbortController
   readonly done: Promise<ReloadResult>
@@ -18,8 +20,8 @@ interface Running {
 export interface ReloadsOptions {
   readonly core: UnitCore
   wanted(generation: Generation): number
-  /** From now on calls go to this set. */
-  serve(set: ReplicaSet): void
+  /** From now on calls go to these sets. */
+  serve(set: ReplicaSet, beside: ReplicaSet | undefined): void
   /** The next set has settled. */
   committed(set: ReplicaSet): void
 }
@@ -50,9 +52,16 @@ export class Reloads {
     await this.#running?.done
   }
 
-  /** Gives the swap up; the old set serves again. */
+  /** Gives the swap up; the old code serves again, unless the module itself is stopped. */
   abort(because: string): void {
     this.#running?.abort.abort(because)
+  }
+
+  /** A newer save has taken the place of the one that settles now. What somebody named is not given up for it. */
+  async giveWayTo(target: string): Promise<void> {
+    const running = this.#running
+    if (running === undefined || running.order.generation !== undefined) return
+    if ((await running.target) !== target) running.abort.abort('a newer save took its place')
   }
 
   /** A replica went away or turned suspect. True when it is the swap's business, and nobody else's. */
@@ -63,10 +72,10 @@ export class Reloads {
 
   begin(order: ReloadOrder, old: ReplicaSet): Promise<ReloadResult> {
     const { core, wanted, serve } = this.#options
-    const { id, env, assembly, memory } = core
+    const { id, env, assembly, works, standing } = core
+    const { run } = works
     const abort = new AbortController()
     const chosen = this.next(order)
-    const overlap = !(old.generation.manifest.exclusive || order.strategy === 'immediate')
     const swap = new Swap(
       {
         moduleId: id,
@@ -74,42 +83,30 @@ export class Reloads {
         signal: abort.signal,
         old,
         choose: () => chosen,
-        refused: (next) =>
-          this.#condemned.get(next) ?? memory().refused.find(({ generation }) => generation === next),
-        form: (generation) => assembly.form(generation),
-        bring: async (set, inherited) => {
-          const failure = await assembly.complete(set, wanted(set.generation), inherited)
+        refused: (next) => this.refused(next),
+        form: (generation) => assembly.form(generation, order.configured),
+        again: (set) => assembly.form(set.generation),
+        wanted,
+        bring: async (set, count, inherited) => {
+          const failure = await assembly.complete(set, count, inherited)
           if (failure !== undefined) throw failure
         },
-        serve,
+        serve: (set, beside) => {
+          // A swap that was overtaken by a stop has nothing to say any more.
+          if (run === works.run) serve(set, beside)
+        },
+        switched: () => order.switched?.(),
+        stopped: () => run !== works.run || standing.state !== 'reloading',
       },
       order,
-      overlap,
     )
     const done = swap.run().then((end) => this.#end(end, old, order))
     const target = chosen.then(
       (generation) => generation.id,
       () => undefined, // the swap itself tells why
     )
-    this.#running = { swap, abort, done, target }
+    this.#running = { order, swap, abort, done, target }
     return done
-  }
-
-  /**
-   * Takes the place of the swap under way, once it is over, by calling `afresh`; unless both are for the same code,
-   * then they are one. The newest save is judged against the last committed code.
-   */
-  async supersede(order: ReloadOrder, afresh: () => Promise<ReloadResult>): Promise<ReloadResult> {
-    const running = this.#running
-    if (running === undefined) return afresh()
-    const wanted = await this.next(order).then(
-      (generation) => generation.id,
-      () => undefined,
-    )
-    if (wanted !== undefined && wanted === (await running.target)) return running.done
-    running.abort.abort('a newer reload took its place')
-    await running.done
-    return afresh()
   }
 
   /** What a reload is to bring up: a kept generation when it is named, else what the folder holds. */
@@ -118,16 +115,27 @@ export class Reloads {
     return generation === undefined ? env.catalog.stage(id) : env.catalog.kept(id, generation)
   }
 
+  /** Whether a generation was reverted or given up before, and why. */
+  refused(generation: string): { readonly phase: string; readonly reason: string } | undefined {
+    const recorded = this.#options.core.memory().refused.find((entry) => entry.generation === generation)
+    return this.#condemned.get(generation) ?? recorded
+  }
+
+  /** A generation that is not to be brought up by itself, until its content changes or somebody names it. */
+  condemn(generation: string, phase: string, reason: string): void {
+    this.#condemned.set(generation, { phase, reason })
+  }
+
   #end(end: SwapEnd, old: ReplicaSet, order: ReloadOrder): ReloadResult {
     this.#running = undefined
     const { standing, works } = this.#options.core
-    const { result, next } = end
+    const { result, next, serving } = end
     if (standing.state !== 'reloading') {
-      // Stopped meanwhile: nothing of either set is wanted.
-      for (const set of [old, next]) if (set !== undefined) works.retire(set)
-      return result
+      // Stopped meanwhile: nothing of any set is wanted.
+      for (const set of new Set([old, serving, next])) if (set !== undefined) works.retire(set)
+      return { ...result, reloaded: false }
     }
-    if (end.serving === 'next' && next !== undefined) this.#commit(result, old, next, order)
+    if (serving === next) this.#commit(result, old, next, order)
     else this.#revert(end, old, order)
     return result
   }
@@ -136,8 +144,11 @@ export class Reloads {
     const { core, committed } = this.#options
     const { works, retries, note, post } = core
     this.#condemned.delete(next.generation.id)
+    for (const [id, { phase }] of this.#condemned)
+      if (phase === ROLLED_BACK_BY_HAND) this.#condemned.delete(id)
     works.generation = next.generation
     works.retire(old)
+    retries.disarm()
     retries.forgive()
     this.#last = result
     note('module.reloaded', { ...result }, actor)
@@ -145,19 +156,23 @@ export class Reloads {
     post('swapped', 'the new code has settled', { run: works.run })
   }
 
-  #revert({ result, next, finding, generation }: SwapEnd, old: ReplicaSet, { actor }: ReloadOrder): void {
-    const { works, retries, note, post } = this.#options.core
+  #revert(end: SwapEnd, old: ReplicaSet, { actor }: ReloadOrder): void {
+    const { result, next, serving, finding, generation } = end
+    const { core, wanted } = this.#options
+    const { works, retries, note, post } = core
     if (next !== undefined) works.retire(next)
+    if (serving !== old) works.retire(old)
     if (result.rolled_back && finding !== 'none') {
       this.#last = result
       const failed = finding === 'bad generation' ? generation : undefined
       const { phase = '', reason = '' } = result
-      if (failed !== undefined) this.#condemned.set(failed, { phase, reason })
+      if (failed !== undefined) this.condemn(failed, phase, reason)
       note('module.rolled_back', { ...result, generation: failed, to: old.generation.id }, actor)
     }
     const because = result.reason ?? 'the reload was reverted'
-    if (old.replicas.size > 0) post('reverted', because, { run: works.run })
+    const { run } = works
+    if (serving.staying.length > 0 || wanted(serving.generation) === 0) post('reverted', because, { run })
     // It was stopped for the swap, or died during it: what was well comes back at once.
-    else post('exited', because, { crash: retries.crash(FORGIVEN_AFTER_MS), run: works.run })
+    else post('exited', because, { crash: retries.crash(FORGIVEN_AFTER_MS), run })
   }
 }

@@ -13,7 +13,7 @@ export interface ModuleMemory {
   /** Every generation that settled, each once, the last one last; bounded. */
   good?: string[]
   /** Generations that were reverted; not tried again unless named. */
-  refused: { generation: string; phase: string; reason: string }[]
+  refused: { generation: string; phase: string; reason: string; to?: string }[]
   /** Generations whose self-test passed. */
   tested: string[]
   invalidReason?: string
@@ -108,9 +108,10 @@ const FOLDS: Readonly<Record<string, (memory: ModuleMemory, d: Body) => void>> =
     const former = memory.good ?? [memory.lastGood ?? generation]
     memory.good = [...former.filter((known) => known !== generation).slice(1 - GENERATIONS_MAX), generation]
     memory.lastGood = generation
-    // What somebody went back from may come again once something newer was good.
+    // What somebody went back from may come again once something else was good.
     memory.refused = memory.refused.filter(
-      (entry) => entry.generation !== generation && entry.phase !== ROLLED_BACK_BY_HAND,
+      (entry) =>
+        entry.generation !== generation && (entry.phase !== ROLLED_BACK_BY_HAND || entry.to === generation),
     )
   },
   'module.rolled_back': refuse,
@@ -128,7 +129,8 @@ const FOLDS: Readonly<Record<string, (memory: ModuleMemory, d: Body) => void>> =
 
 function refuse(memory: ModuleMemory, d: Body): void {
   if (typeof d['generation'] !== 'string') return
-  const entry = { generation: d['generation'], phase: String(d['phase']), reason: String(d['reason']) }
+  const { phase, reason, to } = d
+  const entry = { generation: d['generation'], phase: String(phase), reason: String(reason), to: String(to) }
   const others = memory.refused.filter(({ generation }) => generation !== entry.generation)
   memory.refused = [...others.slice(1 - GENERATIONS_MAX), entry]
 }

@@ -103,6 +103,16 @@ export class ReplicaSet {
     return [...this.replicas].filter(({ state }) => !LEAVING.has(state))
   }
 
+  /** Who goes when so many are too many: first those that do not serve, then the least busy, of them the youngest. */
+  surplus(count: number): readonly Replica[] {
+    const rank = ({ state, suspected, inFlight }: Replica): number =>
+      state !== 'ready' ? -2 : suspected ? -1 : inFlight
+    return this.staying
+      .toReversed()
+      .sort((a, b) => rank(a) - rank(b))
+      .slice(0, count)
+  }
+
   /** How often it was retired: whoever wanted to bring up more has to look whether that is still wanted. */
   get closings(): number {
     return this.#closings
@@ -139,12 +149,14 @@ export class ReplicaSet {
       failed: 0,
     }
     this.replicas.add(replica)
+    let left: Departure | undefined
     try {
       const instance = await this.#parts.spawn(replica, this.#listen(replica, listener), options.inherited)
       replica.instance = instance
       this.#assertWanted(replica)
       this.#enter(replica, 'booting')
       const died = instance.gone.then((departure) => {
+        left = departure
         throw startFailure(this.generation.moduleId, departure)
       })
       await Promise.race([this.#start(instance, options), died])
@@ -154,9 +166,12 @@ export class ReplicaSet {
       if (replica.state === 'booting') this.#becomeReady(replica)
       return replica
     } catch (error) {
+      const letGo = LEAVING.has(replica.state)
       replica.instance?.kill('its start failed')
       this.#drop(replica)
-      throw error
+      // However the start itself broke off: what ended it says why.
+      if (letGo) throw startFailure(this.generation.moduleId, { how: 'halted' })
+      throw isDisplaced(left) ? startFailure(this.generation.moduleId, left) : error
     }
   }
 
@@ -329,8 +344,28 @@ const LEAVING: ReadonlySet<InstanceState> = new Set(['draining', 'exiting', 'exi
 
 type InnerEvents = 'notReady' | 'ready' | 'suspect' | 'recovered'
 
+function isDisplaced(departure: Departure | undefined): departure is Departure & { how: 'displaced' } {
+  return departure?.how === 'displaced'
+}
+
 function startFailure(module: string, departure: Departure): NexusError {
-  const reason = describeDeparture(departure)
-  const code = departure.how === 'exited' ? (departure.exitCode ?? -1) : -1
-  return new NexusError('MODULE_START_FAILED', { module, phase: 'start', reason, exit_code: code })
+  const facts = { module, phase: 'start', reason: describeDeparture(departure) }
+  switch (departure.how) {
+    case 'halted':
+      return new NexusError('MODULE_START_FAILED', { ...facts, let_go: 1 })
+    case 'exited': {
+      const stack = departure.stack === undefined ? {} : { stack: departure.stack }
+      return new NexusError('MODULE_START_FAILED', {
+        ...facts,
+        ...stack,
+        exit_code: departure.exitCode ?? -1,
+      })
+    }
+    case 'displaced': {
+      const culprit = departure.culprit === undefined ? {} : { culprit: departure.culprit }
+      return new NexusError('MODULE_START_FAILED', { ...facts, displaced: 1, ...culprit })
+    }
+    default:
+      return new NexusError('MODULE_START_FAILED', facts)
+  }
 }

@@ -1,11 +1,13 @@
 import type { NexusError } from '../contracts/failure.ts'
-import { isFinal, reasonOf, toStartFailure } from './start-failure.ts'
+import { isFinal, toStartFailure } from './start-failure.ts'
 import type { UnitCore } from './unit-core.ts'
 
 /** Brings up what is missing of a module, beside its mailbox, and posts how that ended. */
 export class StartUp {
   readonly #core: UnitCore
   #failure: NexusError | undefined
+  /** What comes up now, and whether it was asked for again meanwhile. */
+  #work: { readonly run: number; again: boolean } | undefined
 
   constructor(core: UnitCore) {
     this.#core = core
@@ -16,15 +18,35 @@ export class StartUp {
     return this.#failure
   }
 
-  /** Never rejects. Ends as `up`, `notready`, `lost`, `broken` or `fallback`; `thinned` besides when one of several failed. */
-  async begin(replicas: number): Promise<void> {
+  /**
+   * Never rejects. Ends as `up`, `notready`, `lost`, `broken` or `fallback`; `thinned` besides when fewer came up than
+   * are wanted. Asked again while it is at work, it goes on until nothing is missing, and ends once.
+   */
+  async begin(wanted: () => number): Promise<void> {
     const { run } = this.#core.works
+    if (this.#work?.run === run) {
+      this.#work.again = true
+      return
+    }
+    const work = { run, again: false }
+    this.#work = work
     try {
-      await this.#comeUp(run, replicas)
-      this.#cameUp(run)
+      let failure: unknown
+      do {
+        work.again = false
+        failure = await this.#comeUp(run, wanted())
+      } while (work.again && failure === undefined)
+      this.#cameUp(run, wanted(), failure)
     } catch (error) {
       this.#stayedDown(run, error)
+    } finally {
+      if (this.#work === work) this.#work = undefined
     }
+  }
+
+  /** Whether something comes up now. */
+  get isBusy(): boolean {
+    return this.#work?.run === this.#core.works.run
   }
 
   /**
@@ -50,39 +72,52 @@ export class StartUp {
     return true
   }
 
-  async #comeUp(run: number, replicas: number): Promise<void> {
-    const { works, assembly, retries, post } = this.#core
+  /** @returns Why some did not, when others did. */
+  async #comeUp(run: number, replicas: number): Promise<unknown> {
+    const { works, assembly } = this.#core
     const generation = works.generation ?? (await assembly.choose())
-    if (run !== works.run) return
+    if (run !== works.run) return undefined
     works.generation = generation
     works.serving ??= assembly.form(generation)
-    const failure = await assembly.complete(works.serving, replicas)
-    if (failure === undefined || run !== works.run) return
-    post('thinned', reasonOf(failure), { crash: retries.crash(0), run })
+    return assembly.complete(works.serving, replicas)
   }
 
-  #cameUp(run: number): void {
-    const { works, standing, post } = this.#core
-    if (run !== works.run) return
+  #cameUp(run: number, wanted: number, failure: unknown): void {
+    const { id, works, standing, retries, post } = this.#core
     const set = works.serving
-    if (set !== undefined && set.replicas.size > 0 && !works.isReady) {
-      post('notready', standing.because, { run })
-      return
+    if (run !== works.run || set === undefined) return
+    if (works.isReady) {
+      this.#failure = undefined
+      post('up', 'it has started', { run })
+    } else post('notready', standing.because, { run })
+    if (failure !== undefined) {
+      const { displaced, reason } = this.#tell(toStartFailure(id, failure))
+      post('thinned', reason, { crash: retries.crash(0, { displaced }), run })
+    } else if (set.staying.length < wanted) {
+      post('thinned', 'an instance was lost while others came up', { crash: retries.crash(0), run })
     }
-    this.#failure = undefined
-    post('up', 'it has started', { run })
   }
 
   #stayedDown(run: number, error: unknown): void {
-    const { id, works, retries, post, note } = this.#core
+    const { id, works, retries, post } = this.#core
     if (run !== works.run) return
     this.#failure = toStartFailure(id, error)
-    const { facts } = this.#failure
+    const { displaced, phase, reason } = this.#tell(this.#failure)
+    if (!displaced && this.fallBack(phase, reason)) return
+    if (isFinal(this.#failure)) post('broken', `${phase}: ${reason}`, { run })
+    else post('lost', `${phase}: ${reason}`, { crash: retries.crash(0, { displaced }), run })
+  }
+
+  /** The fact of a start that failed. */
+  #tell({ facts }: NexusError): { displaced: boolean; phase: string; reason: string } {
+    const { works, note } = this.#core
+    const { stack, culprit } = facts
     const phase = String(facts['phase'])
     const reason = String(facts['reason'])
-    note('module.start_failed', { phase, reason, stack: facts['stack'], generation: works.generation?.id })
-    if (this.fallBack(phase, reason)) return
-    if (isFinal(this.#failure)) post('broken', `${phase}: ${reason}`, { run })
-    else post('lost', `${phase}: ${reason}`, { crash: retries.crash(0), run })
+    const displaced = facts['displaced'] === 1
+    const generation = works.generation?.id
+    if (displaced) note('module.displaced', { how: 'displaced', reason, culprit, generation })
+    else note('module.start_failed', { phase, reason, stack, generation })
+    return { displaced, phase, reason }
   }
 }

@@ -1,39 +1,41 @@
-import { startOrder } from '../catalog/catalog.ts'
-import type { CatalogEntry } from '../catalog/port.ts'
 import type { CommandParams } from '../contracts/command.ts'
 import type { Actor, Fact } from '../contracts/fact.ts'
 import { NexusError } from '../contracts/failure.ts'
 import type { ActionSpecification } from '../contracts/manifest.ts'
-import type { Explanation, ModuleState, ModuleStatus, ReloadResult } from '../contracts/status.ts'
-import type { Timer } from '../kit/clock.ts'
+import type { Explanation, ModuleState, ModuleStatus, ReloadPlan, ReloadResult } from '../contracts/status.ts'
 import { didYouMean } from '../kit/nearest.ts'
-import { type Checker, foreignChecker, sentenceOf } from '../kit/schema.ts'
+import { ActionInputs } from './action-inputs.ts'
 import { configureModule } from './configure.ts'
-import { explainModule, type HealthVerdict, moduleStatus } from './module-status.ts'
+import { DiskChanges } from './disk-changes.ts'
+import { explainModule } from './explain.ts'
+import { type HealthVerdict, moduleStatus } from './module-status.ts'
 import type { ActionAnswer, ActionCall, ModuleOutlook, SupervisorEnvironment } from './port.ts'
-import { Remembered } from './remembered.ts'
-import { StartQueue } from './start-queue.ts'
-import { Unit } from './unit.ts'
-import { SUPERVISOR } from './unit-core.ts'
-
-/** A folder that vanished may be an editor or a checkout at work. */
-const REMOVED_GRACE_MS = 10_000
+import { type ReloadBooks, reloadModule, rollbackModule } from './reload-commands.ts'
+import { type Books, Remembered } from './remembered.ts'
+import { Roster } from './roster.ts'
+import { scaleModule } from './scale.ts'
+import type { Unit } from './unit.ts'
 
 /** Keeps modules alive: one unit for each, in the order they require one another. */
 export class Supervisor {
   readonly #env: SupervisorEnvironment
-  readonly #units = new Map<string, Unit>()
   readonly #remembered = new Remembered()
-  readonly #startQueue: StartQueue
-  readonly #vanished = new Map<string, Timer>()
-  readonly #inputs = new WeakMap<ActionSpecification, Checker<unknown>>()
+  readonly #roster: Roster
+  readonly #disk: DiskChanges
+  readonly #inputs = new ActionInputs()
   readonly #verdicts: (moduleId: string) => HealthVerdict | undefined
   #life: 'looking' | 'running' | 'stopping' = 'looking'
 
   /** @param verdicts - What the health watch thinks of a module that serves. */
   constructor(env: SupervisorEnvironment, verdicts: (moduleId: string) => HealthVerdict | undefined) {
     this.#env = env
-    this.#startQueue = new StartQueue(env.clock, env.startsPerMinute)
+    this.#roster = new Roster(env, this.#remembered)
+    this.#disk = new DiskChanges({
+      env,
+      roster: this.#roster,
+      life: () => this.#life,
+      startWanted: (moduleId, because) => this.#startWanted(moduleId, because),
+    })
     this.#verdicts = verdicts
   }
 
@@ -56,11 +58,11 @@ export class Supervisor {
   /** Looks at every module folder; changes are noticed from here on, and started when everything is. */
   async discover(): Promise<readonly string[]> {
     await this.#env.catalog.watch({
-      touched: (moduleId) => this.#touched(moduleId),
-      settled: (moduleId) => void this.#changed(moduleId).catch(this.#env.onBug),
+      touched: (moduleId) => this.#disk.touched(moduleId),
+      settled: (moduleId) => void this.#disk.settled(moduleId).catch(this.#env.onBug),
     })
     const entries = await this.#env.catalog.scan()
-    for (const entry of entries) await this.#learn(entry)
+    for (const entry of entries) await this.#roster.learn(entry)
     return entries.map(({ moduleId }) => moduleId)
   }
 
@@ -72,8 +74,10 @@ export class Supervisor {
    */
   async start(criticalSettled: () => void = () => {}): Promise<void> {
     this.#life = 'running'
-    const starts = this.#order().map((id) => ({ id, settled: this.#startWanted(id, 'the daemon starts') }))
-    const critical = starts.filter(({ id }) => this.#units.get(id)?.manifest?.critical === true)
+    const starts = this.#roster
+      .order()
+      .map((id) => ({ id, settled: this.#startWanted(id, 'the daemon starts') }))
+    const critical = starts.filter(({ id }) => this.#roster.get(id)?.manifest?.critical === true)
     void Promise.all(critical.map(({ settled }) => settled)).then(criticalSettled) // none of them rejects
     await Promise.all(starts.map(({ settled }) => settled))
   }
@@ -81,9 +85,9 @@ export class Supervisor {
   /** Stops everything in reverse order: what requires others goes before them. */
   async stop(because: string): Promise<void> {
     this.#life = 'stopping'
-    for (const timer of this.#vanished.values()) timer.cancel()
-    for (const wave of this.#waves(this.#order().reverse())) {
-      await Promise.all(wave.map((id) => this.#units.get(id)?.stop(because)))
+    this.#disk.stop()
+    for (const wave of this.#roster.waves()) {
+      await Promise.all(wave.map((id) => this.#roster.get(id)?.stop(because)))
     }
   }
 
@@ -104,65 +108,56 @@ export class Supervisor {
     return { module_id: moduleId, state: unit.state }
   }
 
-  /** @throws NexusError `RELOAD_ROLLED_BACK`, `MODULE_INVALID`, `MODULE_WRONG_STATE`, `NOT_AVAILABLE`. */
-  async reloadModule(params: CommandParams<'reload_module'>, actor: Actor): Promise<ReloadResult> {
+  /**
+   * @throws NexusError `RELOAD_ROLLED_BACK`, `MODULE_INVALID`, `MODULE_WRONG_STATE`, `GENERATION_UNKNOWN`,
+   *   `NOT_AVAILABLE`.
+   */
+  async reloadModule(
+    params: CommandParams<'reload_module'>,
+    actor: Actor,
+  ): Promise<ReloadResult | ReloadPlan> {
     const unit = this.unit(params.module_id)
-    const { strategy, generation } = params
-    if (strategy === 'rolling' || strategy === 'canary') {
-      throw new NexusError('NOT_AVAILABLE', { what: `the reload strategy ${strategy}` })
-    }
-    if (params.dry_run === true) throw new NexusError('NOT_AVAILABLE', { what: 'dry_run of a reload' })
-    if (unit.serving === undefined) await this.#look(unit)
+    if (unit.serving === undefined && params.dry_run !== true) await this.#look(unit)
     this.#assertValid(unit)
-    const result = await unit.reload({
-      onlyIfChanged: false,
-      actor,
-      ...(strategy === undefined ? {} : { strategy }),
-      ...(generation === undefined ? {} : { generation }),
-    })
-    if (result.rolled_back) throw rolledBack(result)
-    if (!result.reloaded) {
-      const state = `${unit.state} (${result.reason ?? unit.because})`
-      throw new NexusError('MODULE_WRONG_STATE', { module: unit.id, state, wanted: 'be reloaded' })
-    }
-    return result
+    return reloadModule(unit, params, actor, this.#reloadBooks(unit))
   }
 
-  configure(params: CommandParams<'configure'>, actor: Actor): Promise<object> {
+  /** @throws NexusError as `reloadModule`. */
+  async rollbackModule(params: CommandParams<'rollback_module'>, actor: Actor): Promise<ReloadResult> {
+    const unit = this.unit(params.module_id)
+    return rollbackModule(unit, params, actor, this.#reloadBooks(unit))
+  }
+
+  /** @throws NexusError `MODULE_EXCLUSIVE`. */
+  async scale(params: CommandParams<'scale_module'>, actor: Actor): Promise<object> {
     const unit = this.unit(params.module_id)
     this.#assertValid(unit)
-    return configureModule(unit, params, actor, this.#remembered.of(unit.id), (draft) =>
-      this.#env.append(draft),
-    )
+    return unit.change(() => scaleModule(unit, params, actor, this.#books(unit)))
+  }
+
+  async configure(params: CommandParams<'configure'>, actor: Actor): Promise<object> {
+    const unit = this.unit(params.module_id)
+    this.#assertValid(unit)
+    return unit.change(() => configureModule(unit, params, actor, this.#books(unit)))
   }
 
   /** @throws NexusError for unknown modules and actions, input that does not fit, and everything a call can end with. */
   async call(call: ActionCall): Promise<ActionAnswer> {
     const unit = this.unit(call.moduleId)
     const spec = this.#spec(unit, call.action)
-    const checked = this.#inputCheck(spec)(call.input ?? {})
-    if (!checked.ok) {
-      const detail = sentenceOf(checked.issues)
-      const facts = { module: unit.id, action: call.action, detail }
-      throw new NexusError('ACTION_INPUT_INVALID', facts, { issues: checked.issues })
-    }
-    return unit.desk.call({ ...call, input: checked.value }, spec)
+    const input = this.#inputs.check(unit.id, call.action, spec, call.input)
+    return unit.desk.call({ ...call, input }, spec)
   }
 
   // --- questions ---------------------------------------------------------------------------------------------
 
   get units(): readonly Unit[] {
-    return [...this.#units.values()]
+    return this.#roster.all
   }
 
   /** @throws NexusError `MODULE_UNKNOWN` with the nearest name. */
   unit(moduleId: string): Unit {
-    const unit = this.#units.get(moduleId)
-    if (unit !== undefined) return unit
-    throw new NexusError('MODULE_UNKNOWN', {
-      module: moduleId,
-      nearest: didYouMean(moduleId, this.#units.keys()),
-    })
+    return this.#roster.unit(moduleId)
   }
 
   statuses(): ModuleStatus[] {
@@ -174,15 +169,18 @@ export class Supervisor {
   }
 
   explain(moduleId: string): Explanation {
-    return explainModule(this.unit(moduleId), this.#remembered.of(moduleId))
+    return explainModule(this.unit(moduleId), {
+      memory: this.#remembered.of(moduleId),
+      find: (id) => this.#roster.get(id),
+    })
   }
 
   action(moduleId: string, action: string): ActionSpecification | undefined {
-    return this.#units.get(moduleId)?.spec(action)
+    return this.#roster.get(moduleId)?.spec(action)
   }
 
   outlook(moduleId: string): ModuleOutlook {
-    const unit = this.#units.get(moduleId)
+    const unit = this.#roster.get(moduleId)
     return {
       known: unit?.manifest !== undefined,
       locked: unit?.state === 'locked',
@@ -207,7 +205,7 @@ export class Supervisor {
   }
 
   async #startWanted(moduleId: string, because: string): Promise<void> {
-    const unit = this.#units.get(moduleId)
+    const unit = this.#roster.get(moduleId)
     if (unit === undefined || unit.invalidity !== undefined || unit.wanted === 'stopped') {
       if (unit !== undefined && unit.state === 'loaded') await unit.stop('it is not wanted')
       return
@@ -222,129 +220,21 @@ export class Supervisor {
     await this.#env.append({ type: 'module.desired', actor, d: { module_id: moduleId, desired } })
   }
 
-  /** Takes note of what a folder holds; facts only for what is new. */
-  async #learn(entry: CatalogEntry): Promise<Unit> {
-    const { moduleId } = entry
-    const known = this.#remembered.known(moduleId)
-    const memory = this.#remembered.of(moduleId)
-    if (entry.kind === 'invalid' && memory.invalidReason !== entry.reason) {
-      const d = { module_id: moduleId, file: entry.file, reason: entry.reason }
-      await this.#env.append({ type: 'module.invalid', actor: SUPERVISOR, d })
-      this.#env.log('error', `${moduleId} is invalid: ${entry.reason}`, { module: moduleId })
-    }
-    if (entry.kind === 'valid' && (!known || memory.invalidReason !== undefined)) {
-      const d = { module_id: moduleId, version: entry.manifest.version }
-      await this.#env.append({ type: 'module.discovered', actor: SUPERVISOR, d })
-    }
-    let unit = this.#units.get(moduleId)
-    if (unit === undefined) {
-      unit = new Unit(moduleId, this.#env, () => this.#remembered.of(moduleId), {
-        startQueue: this.#startQueue,
-        missing: (requires) => requires.find((id) => this.#units.get(id)?.ready !== true),
-        changed: (changed) => {
-          this.#tellDependants(changed)
-          this.#env.changed(changed)
-        },
-      })
-      this.#units.set(moduleId, unit)
-    }
-    unit.load(entry)
-    return unit
+  #books({ id }: Unit): Books {
+    return { memory: this.#remembered.of(id), append: (draft) => this.#env.append(draft) }
   }
 
-  /** Everything that is known, each after what it requires. */
-  #order(): string[] {
-    const requirements = this.units.map(({ id, manifest }) => ({
-      moduleId: id,
-      requires: manifest?.requires ?? [],
-    }))
-    return [...startOrder(requirements).order]
-  }
-
-  /** Groups ids, in order, so that nobody stands in one wave with what requires it. */
-  #waves(ids: readonly string[]): string[][] {
-    const grouped: string[][] = []
-    const waveOf = new Map<string, number>()
-    for (const id of ids) {
-      const dependants = ids.filter(
-        (other) => this.#units.get(other)?.manifest?.requires.includes(id) === true,
-      )
-      const wave = Math.max(-1, ...dependants.map((other) => waveOf.get(other) ?? -1)) + 1
-      waveOf.set(id, wave)
-      grouped[wave] = [...(grouped[wave] ?? []), id]
+  #reloadBooks({ id }: Unit): ReloadBooks {
+    return {
+      env: this.#env,
+      memory: this.#remembered.of(id),
+      dependants: this.#roster.dependants(id),
     }
-    return grouped
-  }
-
-  #tellDependants(changed: Unit): void {
-    for (const unit of this.#units.values()) {
-      if (unit.manifest?.requires.includes(changed.id) === true) unit.required()
-    }
-  }
-
-  /** The first sign of a change: a host may boot while the folder comes to rest. */
-  #touched(moduleId: string): void {
-    const unit = this.#units.get(moduleId)
-    const profile = unit?.serving === undefined ? undefined : unit.profile()
-    if (profile !== undefined) this.#env.hosts.prepare(profile)
-  }
-
-  /** A folder has come to rest after a change. */
-  async #changed(moduleId: string): Promise<void> {
-    if (this.#life === 'stopping') return
-    const entry = await this.#env.catalog.look(moduleId)
-    if (entry === undefined) return this.#vanish(moduleId)
-    this.#vanished.get(moduleId)?.cancel()
-    this.#vanished.delete(moduleId)
-
-    const unit = this.#units.get(moduleId)
-    if (this.#life === 'looking') {
-      await this.#learn(entry)
-      return
-    }
-    if (unit === undefined || unit.invalidity !== undefined || unit.state === 'stopped') {
-      const learned = await this.#learn(entry)
-      if (learned.state !== 'stopped') await this.#startWanted(moduleId, 'it appeared on disk')
-      return
-    }
-    if (unit.serving === undefined) await this.#learn(entry)
-    if (entry.kind === 'invalid' && unit.serving === undefined) return
-    const result = await unit.reload({ onlyIfChanged: true, actor: { kind: 'daemon', name: 'watcher' } })
-    this.#tell(result)
-  }
-
-  #tell(result: ReloadResult): void {
-    const module = result.module_id
-    const { phase, reason, stack, duration_ms } = result
-    if (result.reloaded) this.#env.log('info', `${module} was reloaded`, { module, duration_ms })
-    if (result.rolled_back) {
-      this.#env.log('error', `${module} was rolled back (${phase}): ${reason}`, { module, phase, stack })
-    }
-  }
-
-  #vanish(moduleId: string): void {
-    if (!this.#units.has(moduleId) || this.#vanished.has(moduleId)) return
-    this.#env.log('warn', `the folder of ${moduleId} is gone; it runs on for ten seconds`, {
-      module: moduleId,
-    })
-    const timer = this.#env.clock.after(
-      REMOVED_GRACE_MS,
-      () => void this.#remove(moduleId).catch(this.#env.onBug),
-    )
-    this.#vanished.set(moduleId, timer)
-  }
-
-  async #remove(moduleId: string): Promise<void> {
-    this.#vanished.delete(moduleId)
-    if ((await this.#env.catalog.look(moduleId)) !== undefined || this.#life === 'stopping') return
-    await this.#units.get(moduleId)?.stop('its folder was removed')
-    this.#units.delete(moduleId)
-    await this.#env.append({ type: 'module.removed', actor: SUPERVISOR, d: { module_id: moduleId } })
   }
 
   async #look(unit: Unit): Promise<void> {
     const entry = await this.#env.catalog.look(unit.id)
-    if (entry !== undefined) await this.#learn(entry)
+    if (entry !== undefined) await this.#roster.learn(entry)
   }
 
   #assertValid({ id, invalidity }: Unit): void {
@@ -362,27 +252,4 @@ export class Supervisor {
     const known = Object.keys(unit.manifest?.actions ?? {})
     throw new NexusError('ACTION_UNKNOWN', { module: unit.id, action, nearest: didYouMean(action, known) })
   }
-
-  #inputCheck(spec: ActionSpecification): Checker<unknown> {
-    let check = this.#inputs.get(spec)
-    if (check === undefined) {
-      check =
-        spec.input === undefined
-          ? (value) => ({ ok: true, value })
-          : foreignChecker(spec.input, { defaults: true })
-      this.#inputs.set(spec, check)
-    }
-    return check
-  }
-}
-
-function rolledBack(result: ReloadResult): NexusError {
-  const { module_id: module, phase = 'start', reason = '', stack = '' } = result
-  return new NexusError('RELOAD_ROLLED_BACK', {
-    module,
-    generation: (result.generation ?? '').slice(0, 12),
-    phase,
-    reason,
-    stack,
-  })
 }

@@ -1,14 +1,17 @@
 import type { Generation } from '../catalog/port.ts'
 import { NexusError } from '../contracts/failure.ts'
 import type { ReloadResult } from '../contracts/status.ts'
-import type { Departure, Instance } from '../host/port.ts'
-import type { Clock } from '../kit/clock.ts'
-import { sleep } from '../kit/clock.ts'
+import type { Departure } from '../host/port.ts'
+import { type Clock, sleep } from '../kit/clock.ts'
+import { describeDeparture } from './departure.ts'
 import type { ReloadOrder } from './port.ts'
-import { describeDeparture, type Replica, type ReplicaSet } from './replica-set.ts'
+import { Probation, Trouble } from './probation.ts'
+import type { Replica, ReplicaSet } from './replica-set.ts'
+import { type Strategy, strategyFor, wayOf } from './strategies.ts'
+import type { Crossing, Way } from './way.ts'
 
 /** What a swap needs of its unit. */
-export interface SwapStage {
+export interface SwapStage extends Pick<Crossing, 'wanted' | 'bring' | 'serve' | 'again'> {
   readonly moduleId: string
   readonly clock: Clock
   /** Stops the swap: a newer one, or a stop of the module. */
@@ -20,15 +23,16 @@ export interface SwapStage {
   /** Whether this generation was reverted before, and why. */
   refused(generation: string): { readonly phase: string; readonly reason: string } | undefined
   form(generation: Generation): ReplicaSet
-  /** Brings up and proves as many replicas as are wanted. */
-  bring(set: ReplicaSet, inherited: unknown): Promise<void>
-  /** From now on calls go to this set. */
-  serve(set: ReplicaSet): void
+  /** Calls go to the next generation now, whatever comes of it. */
+  switched(): void
+  /** The module is stopped: nothing is to be brought back. */
+  stopped(): boolean
 }
 
-/** How a swap ended: with the next set serving, with the old one, or with nothing to do. */
+/** How a swap ended: with the next set serving, with the old code, or with nothing to do. */
 export interface SwapEnd {
-  readonly serving: 'next' | 'old'
+  /** What serves now; of the old code it may be incomplete, or not the set that served before. */
+  readonly serving: ReplicaSet
   readonly next: ReplicaSet | undefined
   readonly generation: string | undefined
   readonly result: ReloadResult
@@ -36,41 +40,35 @@ export interface SwapEnd {
   readonly finding: 'none' | 'bad generation' | 'other'
 }
 
-/** A look every so often while settling: a sixth of the time, but not more than ten a second. */
-const LOOKS = 6
-const LOOK_MS_MIN = 100
-/** A handed-over state may take this long; without it the next generation starts cold. */
-const SNAPSHOT_MS = 1_000
-const SNAPSHOT_BYTES_MAX = 262_144
-/** So many failed calls, at this many times the old rate, are the new code's fault. */
-const FAILURES_MIN = 5
-const FAILURE_RATIO = 3
+/** The end of a host that hangs is told this long after it was due. */
+const AUTOPSY_MS = 1_000
 
 /**
- * One reload: stage, start beside the old (or after it, for modules that may not overlap), switch, settle, then keep or
- * revert. The old set is still there when this returns with `serving: 'old'`, and is the caller's to retire otherwise.
+ * One reload: stage, bring the next generation up, switch, settle, then keep or go back. How it goes from one set to
+ * the other is the strategy's; what is common to all of them is here.
+ *
+ * The old set is still there when this ends with the old code serving, and is the caller's to retire otherwise.
  */
 export class Swap {
   readonly #stage: SwapStage
   readonly #order: ReloadOrder
-  readonly #overlap: boolean
+  readonly #startedMs: number
   #phase = 'manifest'
+  #generation: Generation | undefined
+  #strategy: Strategy | 'none' = 'none'
   #next: ReplicaSet | undefined
-  #trouble: ((reason: Error) => void) | undefined
-  #downSinceMs: number | undefined
-  #downtimeMs = 0
+  #probation: Probation | undefined
+  #way: Way | undefined
 
-  constructor(stage: SwapStage, order: ReloadOrder, overlap: boolean) {
+  constructor(stage: SwapStage, order: ReloadOrder) {
     this.#stage = stage
     this.#order = order
-    this.#overlap = overlap
+    this.#startedMs = stage.clock.elapsed()
   }
 
-  /** A replica of the next set went away or turned suspect: no settling then. */
+  /** A replica of the next set went away or turned suspect. */
   disturbed(replica: Replica, what: Departure | 'suspect'): void {
-    if (replica.set !== this.#next) return
-    const reason = what === 'suspect' ? 'its heartbeat stopped' : describeDeparture(what)
-    this.#trouble?.(new Error(reason))
+    if (replica.set === this.#next) this.#probation?.disturbed(replica, what)
   }
 
   owns(set: ReplicaSet): boolean {
@@ -78,134 +76,130 @@ export class Swap {
   }
 
   async run(): Promise<SwapEnd> {
-    const { clock, old } = this.#stage
-    const startedMs = clock.elapsed()
-    let generation: Generation | undefined
+    const { old, signal } = this.#stage
     try {
-      generation = await this.#stage.choose()
-      const known = this.#order.generation === undefined ? this.#stage.refused(generation.id) : undefined
-      if (generation.id === old.generation.id && this.#order.onlyIfChanged) {
-        return this.#end('old', generation, startedMs, { reason: 'the content is the same' }, 'none')
-      }
-      if (known !== undefined) {
-        const reason = `this generation was reverted before (${known.phase}: ${known.reason}); change it, or name it`
-        return this.#end('old', generation, startedMs, { phase: known.phase, reason }, 'none')
-      }
-      this.#next = this.#stage.form(generation)
-      await this.#comeUp(this.#next)
-      await this.#settle(this.#next)
-      return this.#end('next', generation, startedMs, {}, 'other')
+      const generation = await this.#stage.choose()
+      this.#generation = generation
+      signal.throwIfAborted()
+      const idle = this.#reasonToRest(generation)
+      if (idle !== undefined) return this.#end(old, idle, 'none')
+      const next = this.#prepare(generation)
+      await this.#way?.forth()
+      return this.#end(next, {}, 'other')
     } catch (error) {
-      this.#stage.serve(old)
-      const stopped = this.#stage.signal.aborted
-      const finding = stopped || generation === undefined ? 'other' : 'bad generation'
-      const told = stopped ? { reason: String(this.#stage.signal.reason) } : whyOf(error, this.#phase)
-      return this.#end('old', generation, startedMs, told, finding)
+      return await this.#goBack(error)
     }
   }
 
-  async #comeUp(next: ReplicaSet): Promise<void> {
-    const { old, clock } = this.#stage
-    const inherited = await this.#inherit(old)
-    this.#phase = 'start'
-    if (!this.#overlap) {
-      const { stop_ms: stopMs, drain_ms: drainMs } = old.generation.manifest.timeouts
-      this.#downSinceMs = clock.elapsed()
-      await old.retire(drainMs, stopMs)
-    }
-    await this.#stage.bring(next, inherited)
-    this.#stage.signal.throwIfAborted()
-    this.#stage.serve(next)
-    if (this.#downSinceMs !== undefined) this.#downtimeMs = clock.elapsed() - this.#downSinceMs
+  /** Nothing new, or code that is known to be bad: unless that very code was asked for. */
+  #reasonToRest({ id }: Generation): { phase?: string; reason: string } | undefined {
+    const { old, refused } = this.#stage
+    const { generation: named, onlyIfChanged } = this.#order
+    if (id === old.generation.id && onlyIfChanged) return { reason: 'the content is the same' }
+    const known = named === undefined && id !== old.generation.id ? refused(id) : undefined
+    if (known === undefined) return undefined
+    const reason = `this generation was reverted before (${known.phase}: ${known.reason}); change it, or name it`
+    return { phase: known.phase, reason }
   }
 
-  async #settle(next: ReplicaSet): Promise<void> {
-    this.#phase = 'settle'
-    const { settle_ms: settleMs } = next.generation.manifest.timeouts
-    if (settleMs === 0) return
-    const trouble = new Promise<never>((_, reject) => {
-      this.#trouble = reject
+  #prepare(generation: Generation): ReplicaSet {
+    const stage = this.#stage
+    const { clock, signal, old } = stage
+    const strategy = strategyFor(this.#order.strategy, old.generation.manifest, generation.manifest)
+    const next = stage.form(generation)
+    const probation = new Probation(clock, signal, old, next)
+    const way = wayOf(strategy, {
+      clock,
+      old,
+      next,
+      probation,
+      wanted: stage.wanted,
+      bring: stage.bring,
+      again: stage.again,
+      serve: (set, beside) => {
+        stage.serve(set, beside)
+        if (set === next) stage.switched()
+      },
+      enter: (phase) => {
+        this.#phase = phase
+      },
+      get stopped() {
+        return stage.stopped()
+      },
     })
-    trouble.catch(() => {}) // read by the race below, if it is still running
-    await Promise.race([trouble, this.#look(next, settleMs)])
+    this.#strategy = strategy
+    this.#next = next
+    this.#probation = probation
+    this.#way = way
+    return next
   }
 
-  async #look(next: ReplicaSet, settleMs: number): Promise<void> {
+  async #goBack(error: unknown): Promise<SwapEnd> {
+    const { old, signal } = this.#stage
+    const serving = (await this.#way?.back()) ?? old
+    this.#leaveHanging()
+    if (signal.aborted) return this.#end(serving, { reason: String(signal.reason) }, 'other')
+    const why = { phase: this.#phase, ...(await this.#explain(error)) }
+    const blameless = this.#generation === undefined || (error instanceof Trouble && error.blameless)
+    return this.#end(serving, why, blameless ? 'other' : 'bad generation')
+  }
+
+  /** Calls that wait for a replica that hangs go to the old code, where that does no harm. */
+  #leaveHanging(): void {
+    for (const { suspected, onSuspect } of this.#next?.replicas ?? []) {
+      if (suspected) for (const tell of onSuspect) tell()
+    }
+  }
+
+  async #explain(error: unknown): Promise<{ phase?: string; reason: string; stack?: string }> {
+    if (error instanceof Trouble) {
+      const { hanging } = error
+      if (hanging !== undefined) return (await this.#autopsy(hanging)) ?? { reason: error.message }
+      const stack = error.stackOfModule
+      return stack === undefined ? { reason: error.message } : { reason: error.message, stack }
+    }
+    if (!(error instanceof NexusError))
+      return { reason: error instanceof Error ? error.message : String(error) }
+    const { phase, reason, stack } = error.facts
+    return {
+      ...(phase === undefined ? {} : { phase: String(phase) }),
+      reason: String(reason ?? error.message),
+      ...(stack === undefined ? {} : { stack: String(stack) }),
+    }
+  }
+
+  /** What it hung in is seen when its host ends; the old code serves meanwhile. */
+  async #autopsy({ instance, set }: Replica): Promise<{ reason: string; stack?: string } | undefined> {
+    const { heartbeat_kill_ms: killMs, heartbeat_suspect_ms: suspectMs } = set.generation.manifest.limits
     const { clock, signal } = this.#stage
-    const endMs = clock.elapsed() + settleMs
-    for (let leftMs = settleMs; leftMs > 0; leftMs = endMs - clock.elapsed()) {
-      await sleep(clock, Math.min(leftMs, Math.max(LOOK_MS_MIN, settleMs / LOOKS)), signal)
-      this.#compareFailures(next)
-      for (const { instance } of next.replicas) await this.#askHealth(instance, next)
-    }
-  }
-
-  async #askHealth(instance: Instance | undefined, next: ReplicaSet): Promise<void> {
-    if (instance?.has.health !== true) return
-    const answer = await instance.health(next.generation.manifest.health.timeout_ms)
-    if (answer.status === 'unhealthy')
-      throw new Error(`it says it is unhealthy: ${answer.reason ?? 'no reason given'}`)
-  }
-
-  #compareFailures(next: ReplicaSet): void {
-    const before = callsOf(this.#stage.old)
-    const after = callsOf(next)
-    const oldRate = before.failed / Math.max(1, before.failed + before.answered)
-    const newRate = after.failed / Math.max(1, after.failed + after.answered)
-    if (after.failed >= FAILURES_MIN && newRate >= FAILURE_RATIO * oldRate) {
-      throw new Error(
-        `${after.failed} calls failed, ${Math.round(newRate * 100)} % against ${Math.round(oldRate * 100)} %`,
-      )
-    }
-  }
-
-  async #inherit(old: ReplicaSet): Promise<unknown> {
-    const giver = old.ready.find(({ instance }) => instance?.has.snapshot === true)?.instance
-    if (giver === undefined) return undefined
-    try {
-      const state = await giver.snapshot(SNAPSHOT_MS)
-      return JSON.stringify(state ?? null).length <= SNAPSHOT_BYTES_MAX ? state : undefined
-    } catch {
-      return undefined // a cold start is the documented answer to a state that cannot be had
-    }
+    const over = new AbortController()
+    const waitMs = killMs - suspectMs + AUTOPSY_MS
+    const late = sleep(clock, waitMs, AbortSignal.any([over.signal, signal]))
+    const departure = await Promise.race([instance?.gone, late.catch(() => undefined)])
+    over.abort()
+    if (departure?.how !== 'hung') return undefined
+    const reason = describeDeparture(departure)
+    return departure.stack === undefined ? { reason } : { reason, stack: departure.stack }
   }
 
   #end(
-    serving: 'next' | 'old',
-    generation: Generation | undefined,
-    startedMs: number,
+    serving: ReplicaSet,
     why: { phase?: string; reason?: string; stack?: string },
     finding: SwapEnd['finding'],
   ): SwapEnd {
     const { clock, old, moduleId } = this.#stage
+    const reloaded = serving === this.#next
     const result: ReloadResult = {
       module_id: moduleId,
-      reloaded: serving === 'next',
-      strategy: this.#overlap ? 'graceful' : 'immediate',
-      generation: serving === 'next' ? (generation?.id ?? null) : old.generation.id,
+      reloaded,
+      strategy: this.#strategy,
+      generation: serving.generation.id,
       previous_generation: old.generation.id,
-      rolled_back: serving === 'old' && why.phase !== undefined,
-      duration_ms: Math.round(clock.elapsed() - startedMs),
-      downtime_ms: Math.round(this.#downtimeMs),
+      rolled_back: !reloaded && why.phase !== undefined,
+      duration_ms: Math.round(clock.elapsed() - this.#startedMs),
+      downtime_ms: Math.round(this.#way?.downtimeMs ?? 0),
       ...why,
     }
-    return { serving, next: this.#next, generation: generation?.id, result, finding }
+    return { serving, next: this.#next, generation: this.#generation?.id, result, finding }
   }
-}
-
-function callsOf(set: ReplicaSet): { answered: number; failed: number } {
-  const sums = { answered: 0, failed: 0 }
-  for (const { answered, failed } of set.replicas) {
-    sums.answered += answered
-    sums.failed += failed
-  }
-  return sums
-}
-
-function whyOf(error: unknown, phase: string): { phase: string; reason: string; stack?: string } {
-  if (!(error instanceof NexusError))
-    return { phase, reason: error instanceof Error ? error.message : String(error) }
-  const { facts } = error
-  const told = { phase: String(facts['phase'] ?? phase), reason: String(facts['reason'] ?? error.message) }
-  return facts['stack'] === undefined ? told : { ...told, stack: String(facts['stack']) }
 }

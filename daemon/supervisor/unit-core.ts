@@ -1,3 +1,4 @@
+import type { Generation } from '../catalog/port.ts'
 import type { Actor } from '../contracts/fact.ts'
 import type { ReloadResult } from '../contracts/status.ts'
 import type { Assembly } from './assembly.ts'
@@ -21,6 +22,8 @@ export interface Letter {
   readonly run?: number
   readonly crash?: Crash
   readonly exitCode?: number | null
+  /** What is to be started afresh. */
+  readonly generation?: Generation
   readonly order?: ReloadOrder
   readonly reply?: (result: ReloadResult) => void
 }
@@ -35,6 +38,10 @@ export interface UnitCore {
   readonly assembly: Assembly
   readonly ports: ModulePorts
   memory(): ModuleMemory
+  /** It waits for what it requires, whatever its own instances say. */
+  readonly isHeld: boolean
+  /** Others than before take calls. */
+  shifted(): void
   post(event: ModuleEvent, because: string, more?: Omit<Letter, 'event' | 'because'>): void
   /** A fact of the supervisor's own doing, not waited for: a restart is worth more than its record. */
   note(type: string, d: Readonly<Record<string, unknown>>, actor?: Actor): void

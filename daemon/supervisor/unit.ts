@@ -5,24 +5,29 @@ import { NexusError } from '../contracts/failure.ts'
 import type { ActionSpecification, Manifest } from '../contracts/manifest.ts'
 import type { ModuleState, ReloadResult } from '../contracts/status.ts'
 import type { SpawnProfile } from '../host/port.ts'
-import type { Timer } from '../kit/clock.ts'
 import { Mailbox } from '../kit/mailbox.ts'
 import { moveOf } from '../kit/state-table.ts'
+import { Acceptance } from './acceptance.ts'
 import { Assembly } from './assembly.ts'
 import { CallDesk } from './call-desk.ts'
 import { LIFECYCLE, type ModuleAct, type ModuleEvent } from './lifecycle-table.ts'
+import { Losses } from './losses.ts'
+import type { Need } from './needs.ts'
 import type { ReloadOrder, SupervisorEnvironment } from './port.ts'
 import { ModulePorts } from './ports.ts'
 import { profileOf } from './provide.ts'
 import { notReloaded } from './reload-result.ts'
 import { Reloads } from './reloads.ts'
-import type { ModuleMemory } from './remembered.ts'
+import { type ModuleMemory, ROLLED_BACK_BY_HAND } from './remembered.ts'
+import { renew } from './renewal.ts'
 import type { Replica, ReplicaSet } from './replica-set.ts'
+import { Requests } from './requests.ts'
+import { Requirements } from './requirements.ts'
 import { Retries } from './retries.ts'
+import { replicasWanted } from './scale.ts'
 import { effectiveConfig } from './settings.ts'
 import { Standing } from './standing.ts'
 import type { StartQueue } from './start-queue.ts'
-import { EXIT_CONFIG } from './start-failure.ts'
 import { StartUp } from './start-up.ts'
 import { type Letter, SUPERVISOR, type UnitCore } from './unit-core.ts'
 import { Witness } from './witness.ts'
@@ -30,12 +35,14 @@ import { Works } from './works.ts'
 
 /** What a unit asks of its neighbours. */
 export interface UnitNeighbours {
-  /** The first of `requires` that is not ready, if any. */
-  missing(requires: readonly string[]): string | undefined
+  /** How these modules stand now. */
+  needs(requires: readonly string[]): readonly Need[]
   changed(unit: Unit): void
   readonly startQueue: StartQueue
 }
 
+const NONE: readonly Replica[] = []
+const SCALED_TO_NONE = 'it is scaled to none'
 const SERVING: ReadonlySet<ModuleState> = new Set(['started', 'reloading'])
 const HOPEFUL: ReadonlySet<ModuleState> = new Set(['loaded', 'starting', 'waiting', 'backoff'])
 
@@ -53,8 +60,15 @@ export class Unit {
   readonly #box: Mailbox<Letter>
   readonly #startUp: StartUp
   readonly #reloads: Reloads
+  readonly #acceptance: Acceptance
+  readonly #losses: Losses
+  readonly #requirements: Requirements
+  readonly #requests: Requests
   #entry: CatalogEntry | undefined
-  #settling: Timer | undefined
+  /** Monotonic; undefined while it is ready. */
+  #awaySinceMs: number | undefined
+  /** The instances that come or go at last. */
+  #fitting: Promise<void> = Promise.resolve()
 
   constructor(
     id: string,
@@ -66,6 +80,9 @@ export class Unit {
     this.#neighbours = neighbours
     this.#box = new Mailbox((letter) => this.#read(letter), env.onBug)
     const ports = new ModulePorts(id, env.ports, () => this.takers)
+    const requirements = new Requirements(env.clock, () => neighbours.needs(this.manifest?.requires ?? []))
+    this.#requirements = requirements
+    this.#awaySinceMs = env.clock.elapsed()
     this.#core = {
       id,
       env,
@@ -83,26 +100,57 @@ export class Unit {
         proven: ({ id: generation, manifest }, runs) =>
           this.#record('module.self_tested', { generation, categories: manifest.categories, runs }),
       }),
+      get isHeld() {
+        return requirements.heldSinceMs !== undefined
+      },
+      shifted: () => {
+        ports.direct()
+        this.#weighReadiness()
+      },
       post: (event, because, more) => this.#post(event, because, more),
       note: (type, d, actor) => void this.#record(type, d, actor), // never rejects
     }
     this.#startUp = new StartUp(this.#core)
     this.#reloads = new Reloads({
       core: this.#core,
-      wanted: ({ manifest }) => env.overrides[id]?.replicas ?? manifest.replicas,
-      serve: (set) => {
-        this.#core.works.serving = set
+      wanted: ({ manifest }) => replicasWanted(manifest, env.overrides[id]?.replicas, memory()),
+      serve: (set, beside) => {
+        const { works } = this.#core
+        works.serving = set
+        works.beside = beside
         this.desk.pump()
-        ports.direct()
+        this.#core.shifted()
       },
-      committed: (set) => this.#accept(set),
+      committed: (set) => this.#acceptance.accept(set),
+    })
+    this.#acceptance = new Acceptance(this.#core, this.#reloads)
+    this.#losses = new Losses({
+      core: this.#core,
+      startUp: this.#startUp,
+      acceptance: this.#acceptance,
+      requirements,
+    })
+    this.#requests = new Requests({
+      full: () => new NexusError('MODULE_CHANGING', { module: id }),
+      target: async (order) => {
+        const { id: generation } = await this.#reloads.next(order)
+        return { generation, settings: JSON.stringify(memory().config) }
+      },
+      serves: () => this.serves,
+      reload: async (order) => {
+        const result = await this.reload(order)
+        // Before anybody else has a turn: a save that waits would bring it back.
+        if (order.abandons === true && result.reloaded) await this.#abandon(result.generation, order.actor)
+        return result
+      },
+      giveWayTo: (generation) => this.#reloads.giveWayTo(generation),
     })
     this.desk = new CallDesk({
       moduleId: id,
       clock: env.clock,
       ready: () => this.takers,
       mayWait: () => this.callable,
-      notReady: () => new NexusError('MODULE_NOT_READY', { module: id, state: this.state }),
+      notReady: () => this.#noCalls(),
       keep: (bytes) => env.keep(bytes),
     })
   }
@@ -135,7 +183,7 @@ export class Unit {
   }
   /** Every replica that takes calls now: those that connections may be led to, too. */
   get takers(): readonly Replica[] {
-    return this.#core.works.ready
+    return this.#core.isHeld ? NONE : this.#core.works.ready
   }
   get generation(): Generation | undefined {
     return this.serving?.generation ?? this.#core.works.generation
@@ -149,13 +197,23 @@ export class Unit {
   }
   /** A call is taken: at once, or after a wait that may end well. */
   get callable(): boolean {
-    return SERVING.has(this.state) || HOPEFUL.has(this.state)
+    return (SERVING.has(this.state) || HOPEFUL.has(this.state)) && this.replicasWanted > 0
   }
+  /** Whoever requires it finds it. */
   get ready(): boolean {
-    return this.#core.works.isReady
+    return this.takers.length > 0
+  }
+  /** A reload would be a swap. */
+  get serves(): boolean {
+    return SERVING.has(this.state)
+  }
+  /** Monotonic, of the absence that caused it; undefined while it is ready. */
+  get awaySinceMs(): number | undefined {
+    return this.#requirements.heldSinceMs ?? this.#awaySinceMs
   }
   get replicasWanted(): number {
-    return this.#core.env.overrides[this.id]?.replicas ?? this.manifest?.replicas ?? 1
+    const { env, memory } = this.#core
+    return replicasWanted(this.manifest, env.overrides[this.id]?.replicas, memory())
   }
   get wanted(): 'running' | 'stopped' {
     const standard = this.#core.env.overrides[this.id]?.enabled ?? this.manifest?.autostart ?? true
@@ -166,6 +224,17 @@ export class Unit {
     return (
       this.serving?.config ?? (this.manifest === undefined ? {} : this.configWith(this.#core.memory().config))
     )
+  }
+
+  /** How many instances of this code would run. */
+  replicasOf(manifest: Manifest): number {
+    const { env, memory } = this.#core
+    return replicasWanted(manifest, env.overrides[this.id]?.replicas, memory())
+  }
+
+  /** Whether a generation was reverted or given up before, and why. */
+  refusal(generation: string): { readonly phase: string; readonly reason: string } | undefined {
+    return this.#reloads.refused(generation)
   }
 
   spec(action: string): ActionSpecification | undefined {
@@ -200,9 +269,9 @@ export class Unit {
     if (SERVING.has(this.state) || this.state === 'starting') return this.#arrival()
     // An operator who starts a module expects what is on disk.
     if (works.serving === undefined) works.generation = undefined
-    const missing = this.#missing()
-    if (missing === undefined) this.#post('start', because)
-    else this.#post('blocked', `it requires ${missing}`)
+    const needs = this.#requirements.judge()
+    if (needs.met) this.#post('start', because)
+    else this.#post('blocked', needs.because)
     await this.#arrival()
   }
 
@@ -214,17 +283,81 @@ export class Unit {
     await this.#core.works.retired()
   }
 
-  /** Loads new code. While it serves this is a swap; otherwise a fresh start. */
+  /** Loads new code when it is this order's turn; equal orders are one. @throws NexusError when there is no such code. */
+  request(order: ReloadOrder): Promise<ReloadResult> {
+    return this.#requests.reload(order)
+  }
+
+  /** Any other change of it that must not meet a reload: one after the other. */
+  change<T>(work: () => Promise<T>): Promise<T> {
+    return this.#requests.change(work)
+  }
+
+  /** Loads new code now, for whoever has its turn. While something serves this is a swap; otherwise a fresh start. */
   async reload(order: ReloadOrder): Promise<ReloadResult> {
     await this.#box.idle()
-    if (!SERVING.has(this.state)) return this.#renew(order)
+    await this.#needsDecided()
+    if (!SERVING.has(this.state)) {
+      const result = await renew(this.#core, this.#reloads, order, () => this.#arrival())
+      if (result.reloaded) order.switched?.()
+      return result
+    }
     return new Promise((reply) => this.#post('reload', 'a reload was asked for', { order, reply }))
   }
 
-  /** The state of something it requires has changed. */
-  required(): void {
-    if (this.state !== 'waiting' || this.serving !== undefined) return
-    if (this.#missing() === undefined) this.#post('due', 'what it requires is ready')
+  /** The same code with other settings, tried out; they are the caller's to remember. For whoever has its turn. */
+  swapSettings(configured: Readonly<Record<string, unknown>>, actor: Actor): Promise<ReloadResult> {
+    const generation = this.generation?.id
+    const named = generation === undefined ? {} : { generation }
+    return this.reload({ onlyIfChanged: false, actor, configured, ...named })
+  }
+
+  /** Its settings have changed while nothing of it ran: if it had given up, it is started with them. */
+  async renewed(actor: Actor): Promise<void> {
+    // One that is there and waits by its own word may have waited for just this.
+    if (this.state === 'stopped' || (this.state === 'waiting' && this.serving === undefined)) return
+    const generation = this.generation?.id
+    const named = generation === undefined ? {} : { generation }
+    await this.reload({ onlyIfChanged: false, actor, ...named })
+  }
+
+  /** Brings as many instances as are wanted; resolves when they are there, or gone. */
+  async fit(because: string): Promise<void> {
+    const { standing } = this.#core
+    do {
+      await this.#box.idle()
+      // A reload has its own number of instances, and afterwards there may be too many or too few.
+      if (this.replicasWanted > 0 || this.state === 'reloading') await standing.rest()
+      if (this.replicasWanted === 0) this.#post('emptied', because)
+      else if (this.state === 'waiting' && this.serving === undefined) this.required(because)
+      else this.#post('fit', because)
+      await this.#box.idle()
+    } while (this.state === 'reloading')
+    await this.#fitting
+    if (this.state === 'starting') await standing.rest()
+  }
+
+  /** The state of something it requires has changed, or the number of instances that are wanted. */
+  required(because = 'what it requires is ready'): void {
+    if (this.replicasWanted === 0) return
+    const { standing, works } = this.#core
+    const requirements = this.#requirements
+    const needs = requirements.judge()
+    if (this.state === 'waiting') {
+      // With instances that say themselves that they are not ready, it waits for them.
+      if (!this.#core.isHeld && works.serving !== undefined) return
+      if (needs.met) this.#post(this.#isWhole ? 'unblocked' : 'due', because)
+      else {
+        requirements.hold(needs.awaySinceMs)
+        standing.because = needs.because
+      }
+    }
+    if (this.state !== 'started') return
+    if (needs.met) {
+      requirements.rest()
+      this.#fill()
+    } else if (needs.waitMs > 0) requirements.lookIn(needs.waitMs, () => this.required())
+    else this.#post('blocked', needs.because)
   }
 
   // --- the mailbox -------------------------------------------------------------------------------------------
@@ -242,8 +375,10 @@ export class Unit {
       letter.reply?.(this.#unchanged(`it is ${this.state}`))
       return
     }
+    if (move.to !== 'waiting') this.#requirements.release()
     standing.enter(move.to, letter.because)
     this.#act(move.act, letter)
+    this.#weighReadiness()
     this.#neighbours.changed(this)
     standing.settle()
   }
@@ -259,8 +394,20 @@ export class Unit {
       case 'judge':
         this.#judge(letter)
         break
+      case 'hold':
+        this.#hold()
+        break
+      case 'resume':
+        this.#resume(letter)
+        break
       case 'swap':
         this.#swap(letter)
+        break
+      case 'fit':
+        this.#fit(letter)
+        break
+      case 'empty':
+        this.#empty()
         break
       case 'halt':
         this.#halt()
@@ -285,67 +432,85 @@ export class Unit {
     }
   }
 
-  #bring({ event }: Letter): void {
-    this.#core.retries.disarm()
+  #bring({ event, generation }: Letter): void {
+    const { retries, works } = this.#core
+    retries.disarm()
     if (event === 'renew' || event === 'fallback') this.#discard()
-    const missing = this.#missing()
-    if (missing !== undefined && this.serving === undefined) this.#post('blocked', `it requires ${missing}`)
-    else void this.#startUp.begin(this.replicasWanted) // never rejects
+    if (generation !== undefined) works.generation = generation
+    const needs = this.#requirements.judge()
+    if (this.replicasWanted === 0) this.#post('blocked', SCALED_TO_NONE)
+    else if (needs.met)
+      this.#fitting = this.#startUp.begin(() => this.replicasWanted) // never rejects
+    else if (this.state === 'starting') this.#post('blocked', needs.because)
+  }
+
+  /** Calls wait from here on; whatever runs of it stays up. */
+  #hold(): void {
+    const needs = this.#requirements.judge()
+    if (this.replicasWanted === 0) return
+    const { works, env, note, ports } = this.#core
+    this.#requirements.hold(needs.met ? env.clock.elapsed() : needs.awaySinceMs)
+    ports.direct()
+    if (works.isReady) note('module.waiting', { reason: this.because })
+    this.required() // it may be back by now
+  }
+
+  #resume({ event, because }: Letter): void {
+    this.desk.pump()
+    this.#core.ports.direct()
+    if (event === 'unblocked') this.#core.note('module.resumed', { reason: because })
+    this.required()
+  }
+
+  /** More come up beside those that are there; the surplus drains and stops. */
+  #fit(letter: Letter): void {
+    const { retries, works } = this.#core
+    const set = this.serving
+    const { timeouts } = this.manifest ?? {}
+    const surplus = (set?.staying.length ?? 0) - this.replicasWanted
+    if (set === undefined || timeouts === undefined || surplus < 0) {
+      this.#bring(letter)
+      return
+    }
+    retries.disarm()
+    if (surplus === 0) return
+    this.#fitting = works.release(set, set.surplus(surplus))
+    this.desk.pump()
+  }
+
+  #empty(): void {
+    const { works, ports, standing, env } = this.#core
+    standing.because = SCALED_TO_NONE
+    this.#discard()
+    this.desk.dismiss()
+    const over = async (): Promise<void> => {
+      await works.retired()
+      if (this.replicasWanted === 0) await ports.release()
+    }
+    this.#fitting = over().catch(env.onBug)
   }
 
   #announce({ event }: Letter): void {
     this.desk.pump()
-    const { env, note } = this.#core
     const set = this.serving
-    if (event !== 'up' || set === undefined) return
-    const { id: generation, manifest } = set.generation
-    note('module.started', { generation, version: manifest.version })
-    this.#settling?.cancel()
-    this.#settling = env.clock.after(manifest.timeouts.settle_ms, () => this.#accept(set))
+    if (event === 'up' && set !== undefined) {
+      const { id: generation, manifest } = set.generation
+      this.#core.note('module.started', { generation, version: manifest.version })
+      this.#acceptance.await(set)
+    }
+    this.required()
   }
 
   #judge(letter: Letter): void {
-    const { crash } = letter
-    const { retries, note } = this.#core
-    const { manifest } = this
-    assert(crash !== undefined && manifest !== undefined, 'a loss comes with its crash')
-    if (letter.exitCode === EXIT_CONFIG) {
-      this.#post('broken', 'it exited with 78: its settings are wrong')
-      return
-    }
-    const young = this.#settling !== undefined && crash.readyMs < manifest.timeouts.settle_ms
-    if (letter.event === 'exited' && young && !crash.displaced && this.#startUp.fallBack('settle', letter.because)) return
-
-    const { policy, within_ms: withinMs } = manifest.restart
-    const verdict = retries.judge(crash, manifest.restart)
-    switch (verdict.restart) {
-      case 'never':
-        this.#post('done', `${letter.because}; its restart policy is ${policy}`)
-        break
-      case 'spent':
-        note('module.crashloop', { crashes: verdict.crashes, reason: letter.because })
-        this.#tryAgain(verdict.waitMs, 'one try in five minutes')
-        this.#post('spent', `${verdict.crashes} crashes in ${withinMs} ms: ${letter.because}`)
-        break
-      case 'now':
-        this.#tryAgain(0, 'it crashed and is started again')
-        break
-      case 'later':
-        this.#tryAgain(verdict.waitMs, 'its backoff is over')
-        break
-      case 'again':
-        this.#tryAgain(verdict.waitMs, 'it was displaced and is started again', 'freely')
-        break
-    }
+    assert(this.manifest !== undefined, 'what runs has a manifest')
+    const { restart, timeouts } = this.manifest
+    this.#losses.judge(letter, { restart, settleMs: timeouts.settle_ms })
   }
 
   #swap({ order, reply }: Letter): void {
     const old = this.serving
     assert(order !== undefined && old !== undefined, 'a reload comes with its order, while something serves')
-    const done = this.#reloads.running
-      ? this.#reloads.supersede(order, () => this.reload(order))
-      : this.#reloads.begin(order, old)
-    done.then((result) => reply?.(result), this.#core.env.onBug)
+    this.#reloads.begin(order, old).then((result) => reply?.(result), this.#core.env.onBug)
   }
 
   #halt(): void {
@@ -367,67 +532,61 @@ export class Unit {
 
   // --- small things ------------------------------------------------------------------------------------------
 
-  /** A generation that has settled is the one to go back to from now on. */
-  #accept(set: ReplicaSet): void {
-    const { memory, note, env } = this.#core
-    const former = memory().lastGood
-    const { id: generation } = set.generation
-    if (this.serving !== set || former === generation) return
-    note('module.generation_accepted', { generation })
-    // A swap under way has staged a generation that nobody else knows of yet.
-    if (this.#reloads.running) return
-    env.catalog
-      .prune(this.id, [generation, former ?? generation])
-      .catch((error) => env.log('warn', `old generations stay: ${error}`, { module: this.id }))
-  }
-
   /** Whatever runs or comes up is no longer wanted. */
   #discard(): void {
     const { works, retries } = this.#core
     retries.disarm()
-    this.#settling?.cancel()
-    this.#settling = undefined
+    this.#requirements.rest()
+    this.#acceptance.cancel()
     works.discard()
   }
 
-  #tryAgain(waitMs: number, because: string, how: 'in turn' | 'freely' = 'in turn'): void {
-    const { retries, works } = this.#core
-    const { run } = works
-    const ring = (): void => this.#post('due', because, { run })
-    if (how === 'freely') retries.armFreely(waitMs, ring)
-    else retries.arm(waitMs, ring)
+  get #isWhole(): boolean {
+    const { works } = this.#core
+    return works.isReady && (works.serving?.staying.length ?? 0) >= this.replicasWanted
   }
 
-  #missing(): string | undefined {
-    return this.#neighbours.missing(this.manifest?.requires ?? [])
+  /** Brings back what was lost while nobody could judge it: during a reload, or while what it requires was away. */
+  #fill(): void {
+    const { retries } = this.#core
+    const missing = this.replicasWanted - (this.serving?.staying.length ?? 0)
+    if (missing <= 0 || this.#startUp.isBusy || retries.atMs !== undefined) return
+    this.#post('due', 'some of it was lost meanwhile', { run: this.#core.works.run })
   }
 
-  async #renew(order: ReloadOrder): Promise<ReloadResult> {
-    const { env, retries, works } = this.#core
-    const startedMs = env.clock.elapsed()
-    const previous = this.generation?.id ?? null
-    if (moveOf<ModuleState, ModuleEvent, ModuleAct>(LIFECYCLE, this.state, 'renew') === undefined) {
-      return this.#unchanged(`it is ${this.state}`)
+  /** What the folder holds, when another generation was named to stay. */
+  async #abandon(stays: string | null, actor: Actor): Promise<void> {
+    const held = await this.#core.env.catalog.survey(this.id).catch(() => undefined)
+    // A folder that cannot be read brings nothing up by itself.
+    if (held === undefined || held.id === stays || this.refusal(held.id) !== undefined) return
+    const reason = `${actor.name} went back to ${stays?.slice(0, 12)}`
+    this.#reloads.condemn(held.id, ROLLED_BACK_BY_HAND, reason)
+    const d = { generation: held.id, phase: ROLLED_BACK_BY_HAND, reason, to: stays }
+    await this.#record('module.generation_refused', d, actor)
+  }
+
+  /** Those that require it are told when it comes or goes, whatever its state is called. */
+  #weighReadiness(): void {
+    const { ready } = this
+    if (ready === (this.#awaySinceMs === undefined)) return
+    this.#awaySinceMs = ready ? undefined : this.#core.env.clock.elapsed()
+    this.#neighbours.changed(this)
+  }
+
+  /** New code is not started into an absence that is over in a moment. */
+  async #needsDecided(): Promise<void> {
+    for (;;) {
+      const needs = this.#requirements.judge()
+      if (this.state !== 'started' || needs.met || needs.waitMs <= 0) return
+      this.required()
+      await this.#requirements.rested()
+      await this.#box.idle()
     }
-    const next = await this.#reloads.next(order)
-    if (order.onlyIfChanged && next.id === previous && this.state !== 'failed') {
-      return this.#unchanged('the content is the same')
-    }
-    retries.forgive()
-    works.generation = next
-    this.#post('renew', 'its code or its settings changed')
-    await this.#arrival().catch(() => {}) // the result says how it went
-    const reloaded = this.state === 'started' && this.generation?.id === next.id
-    const durationMs = Math.round(env.clock.elapsed() - startedMs)
-    return {
-      ...this.#unchanged(this.because),
-      reloaded,
-      strategy: 'immediate',
-      previous_generation: previous,
-      rolled_back: !reloaded && this.state === 'started',
-      duration_ms: durationMs,
-      downtime_ms: durationMs,
-    }
+  }
+
+  #noCalls(): NexusError {
+    if (this.replicasWanted === 0) return new NexusError('MODULE_SCALED_TO_NONE', { module: this.id })
+    return new NexusError('MODULE_NOT_READY', { module: this.id, state: this.state })
   }
 
   #unchanged(reason: string): ReloadResult {

@@ -25,13 +25,14 @@ export class Witness implements ReplicaSetEvents {
     const { core, desk } = this.#audience()
     const { standing, works, post } = core
     desk.pump()
-    if (standing.state === 'waiting' && works.isReady) post('up', 'it says it is ready', { run: works.run })
+    if (standing.state === 'waiting' && works.isReady && !core.isHeld)
+      post('up', 'it says it is ready', { run: works.run })
   }
 
   notReady(_: Replica, reason: string): void {
-    const { standing, works, note, post } = this.#audience().core
+    const { standing, works, note, post, isHeld } = this.#audience().core
     const { state } = standing
-    standing.because = reason
+    if (!isHeld) standing.because = reason
     if (state === 'started' && !works.isReady) post('notready', reason, { run: works.run })
     if (state === 'started' || state === 'starting') note('module.waiting', { reason })
   }
@@ -57,7 +58,7 @@ export class Witness implements ReplicaSetEvents {
   }
 
   shifted(): void {
-    this.#audience().core.ports.direct()
+    this.#audience().core.shifted()
   }
 
   /** In the module's own log, where its author looks; a hang with the place. */

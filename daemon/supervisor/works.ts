@@ -39,12 +39,23 @@ export class Works {
   /** Lets a set finish its calls and go, beside everything else. */
   retire(set: ReplicaSet): void {
     const { drain_ms: drainMs, stop_ms: stopMs } = set.generation.manifest.timeouts
-    const done = set.retire(drainMs, stopMs).finally(() => this.#retiring.delete(done))
-    this.#retiring.add(done)
+    this.#watch(set.retire(drainMs, stopMs))
   }
 
-  /** Resolves when every set that was retired is gone. */
+  /** Lets some replicas of a set finish their calls and go; resolves when they are gone. */
+  release(set: ReplicaSet, replicas: readonly Replica[]): Promise<void> {
+    const { drain_ms: drainMs, stop_ms: stopMs } = set.generation.manifest.timeouts
+    return this.#watch(set.release(replicas, drainMs, stopMs))
+  }
+
+  /** Resolves when everything that was retired is gone. */
   async retired(): Promise<void> {
     await Promise.all(this.#retiring)
+  }
+
+  #watch(work: Promise<void>): Promise<void> {
+    const done = work.finally(() => this.#retiring.delete(done))
+    this.#retiring.add(done)
+    return done
   }
 }
