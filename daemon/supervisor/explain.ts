@@ -135,6 +135,8 @@ function lossOf({ because, failure, state }: Unit, { lastLoss }: ModuleMemory): 
 
 function cureOf({ id, failure }: Unit, { lastLoss }: ModuleMemory): string {
   const logs = `read \`nexus logs ${id}\``
+  const told = failure?.facts['remedy']
+  if (told !== undefined) return String(told)
   if (failure?.facts['phase'] === 'listen') {
     return 'end what uses the port, or name another one under `listen` in its module.json'
   }
