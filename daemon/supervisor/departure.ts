@@ -75,8 +75,10 @@ function exitSentence({ exitCode, signal, said }: Extract<Departure, { how: 'exi
 }
 
 function hangSentence({ missingMs, blockedAt }: Extract<Departure, { how: 'hung' }>): string {
-  const where = blockedAt === undefined ? '' : ` in ${blockedAt}`
-  return `its event loop was blocked for ${Math.round(missingMs)} ms${where}`
+  const ms = Math.round(missingMs)
+  return blockedAt === undefined
+    ? `no heartbeat came from it for ${ms} ms`
+    : `its event loop was blocked for ${ms} ms in ${blockedAt}`
 }
 
 /** The innermost frames stand first; a line of the journal has to hold what is kept. */
