@@ -1,5 +1,6 @@
 import { connect, type Socket } from 'node:net'
 import type { Clock, Timer } from '../kit/clock.ts'
+import { answerBuffer, Held } from './bytes.ts'
 import type { Line } from './line.ts'
 import { Turns } from './turns.ts'
 
@@ -35,9 +36,7 @@ export class Bond {
   #turns = new Turns()
   #line: Line<Bond> | undefined
   #instance: Socket | undefined
-  /** What the client said while there was nobody to hear it. */
-  #held: Buffer[] = []
-  #heldBytes = 0
+  readonly #held = new Held()
   #hasEnded = false
   /** Somebody has answered before: it is no longer a connection on which nothing was ever said. */
   #hasSpoken = false
@@ -72,7 +71,7 @@ export class Bond {
     const instance = connect({
       path: line.path,
       allowHalfOpen: true,
-      onread: { buffer: nextBuffer, callback: (count, buffer) => this.#answered(buffer, count) },
+      onread: { buffer: answerBuffer.next, callback: (count, buffer) => this.#answered(buffer, count) },
     })
     this.#instance = instance
     const current = (act: () => void) => (): void => {
@@ -127,9 +126,8 @@ export class Bond {
   }
 
   #hold(bytes: Buffer): void {
-    this.#held.push(bytes)
-    this.#heldBytes += bytes.length
-    if (this.#heldBytes >= HELD_BYTES_MAX) this.#client.pause()
+    this.#held.add(bytes)
+    if (this.#held.isFull) this.#client.pause()
   }
 
   #forward(bytes: Buffer): void {
@@ -143,7 +141,7 @@ export class Bond {
     if (this.#phase === 'joined') {
       this.#instance?.end()
       this.#watchHalf()
-    } else if (this.#held.length === 0) this.#finish()
+    } else if (this.#held.isEmpty) this.#finish()
   }
 
   #closed(hadError: boolean): void {
@@ -153,7 +151,7 @@ export class Bond {
     if (this.#phase === 'waiting') this.#port.unqueue(this)
     this.#phase = 'over'
     this.#timer?.cancel()
-    this.#held = []
+    this.#held.take()
     this.#port.over(this)
   }
 
@@ -171,9 +169,7 @@ export class Bond {
   }
 
   #release(): void {
-    const held = this.#held.length > 1 ? Buffer.concat(this.#held) : this.#held[0]
-    this.#held = []
-    this.#heldBytes = 0
+    const held = this.#held.take()
     this.#client.resume()
     if (held !== undefined) this.#forward(held)
   }
@@ -185,10 +181,10 @@ export class Bond {
     this.#hasSpoken = true
     this.#turns.answered(bytes)
     if (!this.#client.write(bytes)) this.#instance?.pause()
-    if (this.#client.writableLength > 0) keepBuffer()
+    if (this.#client.writableLength > 0) answerBuffer.keep()
     if (this.#line?.isDirected === false) this.settle()
     // It stays with this instance after all.
-    if (this.#phase === 'joined' && this.#held.length > 0 && !this.#turns.isBetweenRequests) this.#release()
+    if (this.#phase === 'joined' && !this.#held.isEmpty && !this.#turns.isBetweenRequests) this.#release()
     return true
   }
 
@@ -217,7 +213,7 @@ export class Bond {
     if (unread !== undefined) {
       // The kernel says so: these bytes were never read, so saying them again is saying them once.
       this.#turns = new Turns()
-      this.#held.unshift(unread)
+      this.#held.addFirst(unread)
     }
     this.#leave()
   }
@@ -226,8 +222,8 @@ export class Bond {
   #leave(): void {
     this.#detach()?.destroy()
     this.#unread = undefined
-    if (this.#port.isShut || (this.#hasEnded && this.#held.length === 0)) this.#finish()
-    else if (this.#held.length > 0 || !this.#hasSpoken) this.#wait()
+    if (this.#port.isShut || (this.#hasEnded && this.#held.isEmpty)) this.#finish()
+    else if (!this.#held.isEmpty || !this.#hasSpoken) this.#wait()
     else this.#rest()
   }
 
@@ -270,18 +266,6 @@ export class Bond {
   }
 }
 
-/**
- * One buffer for all answers: nearly always the client's socket takes them at once. When it does not, it keeps that
- * buffer, and the next answer gets a new one.
- */
-let answers = Buffer.allocUnsafeSlow(65_536)
-const nextBuffer = (): Uint8Array => answers
-function keepBuffer(): void {
-  answers = Buffer.allocUnsafeSlow(65_536)
-}
-
-/** A client may say so much before anybody hears it; the rest stays with the kernel. */
-const HELD_BYTES_MAX = 16_384
 /** One write of this size is one piece in the kernel: read whole, or not at all. */
 const UNREAD_BYTES_MAX = 16_384
 /** A request that has met three ends of instances is no victim of chance. */

@@ -3,6 +3,7 @@ import { NexusError } from '../contracts/failure.ts'
 import type { Clock, Timer } from '../kit/clock.ts'
 import { Bond, type BondPort } from './bond.ts'
 import { Line } from './line.ts'
+import { Waiting } from './waiting.ts'
 
 /** Where new connections of a port go. */
 export interface Target {
@@ -33,19 +34,17 @@ export class OpenPort implements BondPort {
   readonly #server: Server
   readonly #bonds = new Set<Bond>()
   readonly #lines = new Map<string, Line<Bond>>()
-  /** In order of arrival; those that had an instance before come first. */
-  readonly #returned = new Set<Bond>()
-  readonly #waiting = new Set<Bond>()
+  readonly #waiting: Waiting
   /** Lines that took no connection a moment ago. */
   readonly #deaf = new Set<Line<Bond>>()
   #isShut = false
-  #deadline: Timer | undefined
   #retry: Timer | undefined
   #turn = 0
 
   constructor(options: PortOptions) {
     this.#options = options
     this.clock = options.clock
+    this.#waiting = new Waiting(options.clock, (bond) => this.#refuse(bond))
     this.#server = createServer({
       allowHalfOpen: true,
       noDelay: true,
@@ -109,9 +108,8 @@ export class OpenPort implements BondPort {
   /** Takes no more connections, and cuts those that wait; what is under way may end. The port is free at once. */
   shut(): void {
     this.#isShut = true
-    for (const bond of this.#inOrder()) this.#refuse(bond)
+    for (const bond of this.#waiting) this.#refuse(bond)
     for (const bond of this.#bonds) bond.settle()
-    this.#deadline?.cancel()
     this.#retry?.cancel()
     this.#server.close()
   }
@@ -120,19 +118,20 @@ export class OpenPort implements BondPort {
 
   queue(bond: Bond): void {
     const isNew = !this.#bonds.has(bond)
-    if (isNew && this.#waiting.size >= WAITING_MAX) {
+    if (this.#isShut || (isNew && this.#waiting.isFull)) {
       this.#refuse(bond)
       return
     }
-    if (isNew) this.#waiting.add(bond)
-    else this.#returned.add(bond)
     this.#bonds.add(bond)
-    this.#pump()
+    const line = this.#waiting.size === 0 ? this.#leastBusy() : undefined
+    if (line === undefined) this.#waiting.add(bond, !isNew)
+    else bond.dial(line)
+    this.#tally()
+    this.#listenAgain()
   }
 
   unqueue(bond: Bond): void {
-    this.#waiting.delete(bond)
-    this.#returned.delete(bond)
+    this.#waiting.remove(bond)
     this.#tally()
   }
 
@@ -176,20 +175,24 @@ export class OpenPort implements BondPort {
   }
 
   #pump(): void {
-    for (const bond of this.#inOrder()) {
+    for (const bond of this.#waiting) {
       const line = this.#leastBusy()
       if (line === undefined) break
-      this.#returned.delete(bond)
-      this.#waiting.delete(bond)
+      this.#waiting.remove(bond)
       bond.dial(line)
     }
     this.#tally()
-    this.#arm()
+    this.#listenAgain()
   }
 
-  *#inOrder(): Iterable<Bond> {
-    yield* this.#returned
-    yield* this.#waiting
+  /** While somebody waits, lines that were deaf are tried again. */
+  #listenAgain(): void {
+    if (this.#waiting.size === 0 || this.#deaf.size === 0) return
+    this.#retry ??= this.clock.after(RETRY_MS, () => {
+      this.#retry = undefined
+      this.#deaf.clear()
+      this.#pump()
+    })
   }
 
   /** Among equals they take turns. */
@@ -204,33 +207,10 @@ export class OpenPort implements BondPort {
     return best
   }
 
-  /** While somebody waits: for the first to have waited too long, and for lines that were deaf. */
-  #arm(): void {
-    const [first] = this.#inOrder()
-    this.#deadline?.cancel()
-    if (first === undefined) return
-    const { clock } = this
-    const waitMs = Math.max(0, first.sinceMs + WAIT_MS_MAX - clock.elapsed())
-    this.#deadline = clock.after(waitMs, () => this.#expire())
-    if (this.#deaf.size === 0 || this.#retry !== undefined) return
-    this.#retry = clock.after(RETRY_MS, () => {
-      this.#retry = undefined
-      this.#deaf.clear()
-      this.#pump()
-    })
-  }
-
-  #expire(): void {
-    const dueMs = this.clock.elapsed() - WAIT_MS_MAX
-    for (const bond of this.#inOrder()) if (bond.sinceMs <= dueMs) this.#refuse(bond)
-    this.#arm()
-  }
-
   #tally(): void {
     const { counts } = this.#options
-    const waiting = this.#waiting.size + this.#returned.size
-    counts[COUNT.waiting] = waiting
-    counts[COUNT.open] = this.#bonds.size - waiting
+    counts[COUNT.waiting] = this.#waiting.size
+    counts[COUNT.open] = this.#bonds.size - this.#waiting.size
   }
 
   #count(name: keyof typeof COUNT, by: number): void {
@@ -250,10 +230,6 @@ function reasonOf(cause: NodeJS.ErrnoException, port: number): string {
 
 /** A crowd for one module; each costs two descriptors and 10 KiB. */
 const OPEN_MAX = 10_000
-/** As many as calls may wait for a module. */
-const WAITING_MAX = 1_000
-/** Clients give up about then, and a module that is not back by now will be longer. */
-const WAIT_MS_MAX = 10_000
 /** A program that has just started listens within a few of these. */
 const RETRY_MS = 25
 /** A burst may come in while this thread is busy; the kernel lowers it to its own limit. */
