@@ -50,6 +50,11 @@ function program(): Command {
     .addOption(new Option('--strategy <strategy>').choices(['graceful', 'rolling', 'canary', 'immediate']))
     .option('--generation <hash>', 'this generation, or its beginning')
     .option('--dry-run', 'only tell what would be done')
+  add(
+    'rollback <module>',
+    'go back to the last good generation, and stay there until the code changes',
+    async (cli, [module = ''], options) => (await import('./cli/modules.ts')).rollback(cli, module, options),
+  ).option('--generation <hash>', 'to this generation, or its beginning')
   for (const command of ['start', 'stop'] as const) {
     const say = command === 'start' ? 'run a module, from now on' : 'drain and stop a module, from now on'
     add(`${command} <module>`, say, async (cli, [module = '']) =>

@@ -1,4 +1,10 @@
-import type { DaemonStatus, Explanation, ModuleStatus, ReloadResult } from '../../daemon/contracts/status.ts'
+import type {
+  DaemonStatus,
+  Explanation,
+  ModuleStatus,
+  ReloadPlan,
+  ReloadResult,
+} from '../../daemon/contracts/status.ts'
 import { age, clean, duration, fields, since, size, table, tone } from './text.ts'
 
 const GOOD = ['started', 'healthy']
@@ -92,6 +98,17 @@ export function reloadSentence(reload: ReloadResult): string {
     return `rolled back to ${now} (${reload.phase ?? 'settle'}: ${reload.reason ?? ''}), ${took}`
   if (!reload.reloaded) return `nothing to do: ${reload.reason ?? `generation ${now} runs`}`
   return `generation ${now} in place of ${reload.previous_generation?.slice(0, 12) ?? 'none'} (${reload.strategy}), ${took}`
+}
+
+/** What a reload would come to, step by step. */
+export function planText(plan: ReloadPlan): string {
+  const { module_id: module, strategy, refused } = plan
+  const next = plan.generation.slice(0, 12)
+  if (refused !== undefined) return `${module}: generation ${next} would not be loaded: ${refused}\n`
+  const now = plan.previous_generation?.slice(0, 12) ?? 'none'
+  const change = plan.content_changed ? `${now} → ${next}` : `${next} again, its content has not changed`
+  const steps = plan.would.map((step, place) => `  ${place + 1}. ${step}\n`)
+  return `${module}: a ${strategy} reload, generation ${change}\n${steps.join('')}nothing was changed\n`
 }
 
 export function explanationText(explanation: Explanation, nowMs: number): string {

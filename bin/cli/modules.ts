@@ -1,10 +1,23 @@
 import { pathOf } from '../../aeon-interface/client.ts'
 import { probe } from '../../aeon-interface/live.ts'
-import type { DaemonStatus, Explanation, ModuleStatus, ReloadResult } from '../../daemon/contracts/status.ts'
+import type {
+  DaemonStatus,
+  Explanation,
+  ModuleStatus,
+  ReloadPlan,
+  ReloadResult,
+} from '../../daemon/contracts/status.ts'
 import { parseAction, parseDuration, parseJson, parseValue } from './arguments.ts'
 import type { Cli } from './cli.ts'
 import { EXIT } from './exit.ts'
-import { daemonText, explanationText, modulesText, moduleText, reloadSentence } from './module-text.ts'
+import {
+  daemonText,
+  explanationText,
+  modulesText,
+  moduleText,
+  planText,
+  reloadSentence,
+} from './module-text.ts'
 import { clearScreen, watch } from './watch.ts'
 
 /** `nexus status [module]`: exit 1 when the daemon is not ready, or the module is unhealthy. */
@@ -41,7 +54,27 @@ export async function reload(
     ...(generation !== undefined && { generation }),
     ...(dryRun && { dry_run: true }),
   }
-  const result = await cli.command<ReloadResult>('reload_module', params)
+  if (dryRun) {
+    const plan = await cli.command<ReloadPlan>('reload_module', params)
+    if (cli.json) cli.printJson(plan)
+    else cli.print(planText(plan))
+    return plan.refused === undefined ? EXIT.ok : EXIT.failed
+  }
+  return reloaded(cli, await cli.command<ReloadResult>('reload_module', params))
+}
+
+/** `nexus rollback <module>`: to the last good generation before the current one, or to the one that is named. */
+export async function rollback(
+  cli: Cli,
+  moduleId: string,
+  options: { generation?: string },
+): Promise<number> {
+  const { generation } = options
+  const params = { module_id: moduleId, ...(generation !== undefined && { generation }) }
+  return reloaded(cli, await cli.command<ReloadResult>('rollback_module', params))
+}
+
+function reloaded(cli: Cli, result: ReloadResult): number {
   if (cli.json) cli.printJson(result)
   else cli.print(`${result.module_id}: ${reloadSentence(result)}\n${result.stack ? `${result.stack}\n` : ''}`)
   return result.rolled_back ? EXIT.failed : EXIT.ok
