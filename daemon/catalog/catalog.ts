@@ -1,5 +1,5 @@
 import { mkdir, realpath } from 'node:fs/promises'
-import { resolve } from 'node:path'
+import { dirname, resolve } from 'node:path'
 import { NexusError } from '../contracts/failure.ts'
 import { type GenerationId, MODULE_ID_PATTERN, type ModuleId } from '../contracts/ids.ts'
 import type { Manifest } from '../contracts/manifest.ts'
@@ -74,10 +74,11 @@ class FolderCatalog implements ModuleCatalog {
       this.#warned.add(key)
       log('warn', message, facts)
     }
-    this.#scanRules = { dirs, owners, warn }
+    const closedDir = dirname(generationsDir)
+    this.#scanRules = { dirs, owners, warn, closedDir }
     this.#generationRules = { generationsDir, clock, owners, quietMs: options.quietMs }
     this.#stripper = new Stripper(clock)
-    this.#watchRules = { dirs, clock, quietMs: options.quietMs, warn }
+    this.#watchRules = { dirs, clock, quietMs: options.quietMs, warn, closedDir }
   }
 
   async scan(): Promise<readonly CatalogEntry[]> {

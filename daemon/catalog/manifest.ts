@@ -9,7 +9,7 @@ import { readStrictJson } from '../kit/strict-json.ts'
 import { codeOf } from '../storage/disk.ts'
 import { judgeManifest } from './manifest-rules.ts'
 import type { CatalogEntry } from './port.ts'
-import { judgeSafeFile, readSafeFile, refuseOwner, UnsafeFile } from './safe-file.ts'
+import { judgeSafeFile, readSafeFile, refuseFolder, UnsafeFile } from './safe-file.ts'
 
 /** What a manifest is called. */
 export const MANIFEST_NAME = 'module.json'
@@ -106,7 +106,7 @@ async function realFolder(
   const real = await realpath(folder)
   const stats = await stat(real)
   if (!stats.isDirectory()) throw new UnsafeFile('is not a folder')
-  refuseOwner(stats, owners)
+  await refuseFolder(real, stats, owners)
   return { real, groupWritable: (stats.mode & constants.S_IWGRP) !== 0 }
 }
 

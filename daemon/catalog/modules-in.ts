@@ -1,8 +1,11 @@
-import { readdir } from 'node:fs/promises'
+import type { Dirent } from 'node:fs'
 import { join } from 'node:path'
 import { MODULE_ID_PATTERN, type ModuleId } from '../contracts/ids.ts'
 import { codeOf } from '../storage/disk.ts'
+import { entriesOf } from './entries.ts'
 
+/** As many as a scan looks at. */
+const NAMES_MAX = 10_000
 const ID = new RegExp(MODULE_ID_PATTERN)
 
 /** Whether a text is the id of a module, and so may become a path. */
@@ -21,10 +24,10 @@ export interface ModulesIn {
 export async function modulesIn(dir: string): Promise<ModulesIn> {
   const ids: ModuleId[] = []
   const links: string[] = []
-  for (const group of await entriesOf(dir)) {
+  for (const group of await thereIn(dir)) {
     const folder = join(dir, group.name)
     if (group.isSymbolicLink()) links.push(folder)
-    for (const entry of await entriesOf(folder)) {
+    for (const entry of await thereIn(folder)) {
       const id = `${group.name}/${entry.name}`
       if (!isModuleId(id)) continue
       ids.push(id)
@@ -34,9 +37,9 @@ export async function modulesIn(dir: string): Promise<ModulesIn> {
   return { ids, links }
 }
 
-async function entriesOf(path: string) {
+async function thereIn(folder: string): Promise<Dirent[]> {
   try {
-    return await readdir(path, { withFileTypes: true })
+    return await entriesOf(folder, NAMES_MAX)
   } catch (error) {
     if (codeOf(error) === '') throw error
     return []

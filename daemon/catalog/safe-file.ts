@@ -1,6 +1,7 @@
 import { constants, type Stats } from 'node:fs'
-import { type FileHandle, open, readlink, realpath, stat } from 'node:fs/promises'
+import { access, type FileHandle, open, readlink, realpath, stat } from 'node:fs/promises'
 import { fileURLToPath } from 'node:url'
+import { codeOf } from '../storage/disk.ts'
 
 /** A file that may not be read, and why: a sentence that follows the file's name. */
 export class UnsafeFile extends Error {
@@ -85,6 +86,26 @@ export function refuseOwner(stats: Stats, owners: ReadonlySet<number>): void {
   }
   if (!owners.has(stats.uid)) {
     throw new UnsafeFile(`belongs to another account (uid ${stats.uid}); run \`chown\` on it`)
+  }
+}
+
+/**
+ * As `refuseOwner`, for a folder. One that everybody may write to is taken where nobody can: Kubernetes mounts its
+ * ConfigMaps so, on a file system that is read-only.
+ *
+ * @throws UnsafeFile
+ */
+export async function refuseFolder(path: string, stats: Stats, owners: ReadonlySet<number>): Promise<void> {
+  const isSealed = (stats.mode & constants.S_IWOTH) !== 0 && (await isReadOnly(path))
+  refuseOwner(isSealed ? Object.assign(stats, { mode: stats.mode & ~constants.S_IWOTH }) : stats, owners)
+}
+
+async function isReadOnly(path: string): Promise<boolean> {
+  try {
+    await access(path, constants.W_OK)
+    return false
+  } catch (error) {
+    return codeOf(error) === 'EROFS'
   }
 }
 

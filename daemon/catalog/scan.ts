@@ -1,8 +1,9 @@
-import { opendir, realpath, stat } from 'node:fs/promises'
+import { lstat, opendir, realpath, stat } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
 import { MODULE_ID_PATTERN, type ModuleId, SEGMENT_PATTERN } from '../contracts/ids.ts'
 import { codeOf } from '../storage/disk.ts'
 import { isPassing } from './editor-files.ts'
+import { isGroup } from './ignored.ts'
 import { invalidEntry, MANIFEST_NAME, type ManifestRules, readManifest } from './manifest.ts'
 import { mapSome } from './map-some.ts'
 import type { CatalogEntry } from './port.ts'
@@ -17,6 +18,8 @@ export interface ScanRules extends ManifestRules {
   readonly dirs: readonly string[]
   /** Names looked at in one folder. */
   readonly namesMax?: number
+  /** The daemon's own folder, which is no group of modules wherever it lies. Real path. */
+  readonly closedDir?: string
 }
 
 /** Looks at every `<dir>/<group>/<name>/`. One broken module never hides another. */
@@ -66,6 +69,7 @@ const NAME_RULE = 'small letters a-z, digits and -, at most 63 of them, not star
 async function placesIn(dir: string, rules: ScanRules): Promise<Place[]> {
   const places: Place[] = []
   for (const group of await foldersIn(dir, rules)) {
+    if (await isElsewhere(join(dir, group), rules)) continue
     for (const name of await foldersIn(join(dir, group), rules)) {
       const folder = join(dir, group, name)
       if (!(await holdsModule(folder))) continue
@@ -107,6 +111,20 @@ async function foldersIn(dir: string, rules: ScanRules): Promise<string[]> {
     rules.warn(`a modules folder cannot be read (${code})`, { dir })
   }
   return names.sort()
+}
+
+/** Whether a name in a folder with modules leads to something quite different: the root, or the daemon's own data. */
+async function isElsewhere(folder: string, { closedDir, warn }: ScanRules): Promise<boolean> {
+  try {
+    if ((await realpath(folder)) === closedDir) return true
+    if (!(await lstat(folder)).isSymbolicLink() || isGroup(folder)) return false
+    warn('a link to a folder without modules is not followed', { folder })
+    return true
+  } catch (error) {
+    // Gone, or not readable: whoever lists it next says so.
+    if (codeOf(error) === '') throw error
+    return false
+  }
 }
 
 /** Whether anything is in it: an empty folder is what `mkdir` leaves a moment before the files come. */

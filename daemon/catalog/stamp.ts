@@ -1,7 +1,8 @@
-import { lstat, readdir, realpath } from 'node:fs/promises'
+import { lstat, realpath } from 'node:fs/promises'
 import { join } from 'node:path'
 import { codeOf } from '../storage/disk.ts'
 import { isUnwatched } from './editor-files.ts'
+import { entriesOf } from './entries.ts'
 
 /** A folder with more than this is not told apart by its stamp; its content hash still is. */
 const NAMES_MAX = 5_000
@@ -39,7 +40,7 @@ export async function newestChangeMs(folder: string): Promise<number> {
 async function look(folder: string): Promise<Seen[]> {
   const seen: Seen[] = []
   const walk = async (dir: string): Promise<void> => {
-    for (const entry of await readdir(dir, { withFileTypes: true })) {
+    for (const entry of await entriesOf(dir, NAMES_MAX)) {
       if (seen.length >= NAMES_MAX || isUnwatched(entry.name)) continue
       const path = join(dir, entry.name)
       const { size, mtimeMs, ctimeMs, ino, mode } = await lstat(path)

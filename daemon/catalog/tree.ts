@@ -1,9 +1,10 @@
 import { createHash } from 'node:crypto'
-import { lstat, readdir, realpath, stat } from 'node:fs/promises'
+import { lstat, realpath, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { codeOf } from '../storage/disk.ts'
 import { isForeignFolder, isPassing, isVersionFolder } from './editor-files.ts'
-import { isInside, readSafeFile, refuseOwner, type SafeFile, UnsafeFile } from './safe-file.ts'
+import { entriesOf } from './entries.ts'
+import { isInside, readSafeFile, refuseFolder, type SafeFile, UnsafeFile } from './safe-file.ts'
 
 /** More than a module with a fair number of dependencies has, and copied in seconds. */
 const FILES_MAX = 10_000
@@ -100,9 +101,9 @@ async function listTree(root: string, rules: TreeRules): Promise<string[]> {
       throw new UnsafeFile(`${folder} is a link that leads out of the folder`)
     if (above.includes(real)) throw new UnsafeFile(`${folder} is a link that leads in a circle`)
     if (above.length > DEPTH_MAX) throw new UnsafeFile(`${folder} is more than ${DEPTH_MAX} folders deep`)
-    await refuseFolder(real, folder, rules.owners)
+    await refuseInner(real, folder, rules.owners)
 
-    for (const entry of await readdir(real, { withFileTypes: true })) {
+    for (const entry of await entriesOf(real, filesMax)) {
       const path = folder === '' ? entry.name : `${folder}/${entry.name}`
       if (isPassing(entry.name) || isVersionFolder(entry.name)) continue
       if (entry.name.includes('\ufffd')) throw new UnsafeFile(`${path} has a name that is not UTF-8`)
@@ -116,9 +117,9 @@ async function listTree(root: string, rules: TreeRules): Promise<string[]> {
   return paths
 }
 
-async function refuseFolder(real: string, folder: string, owners: ReadonlySet<number>): Promise<void> {
+async function refuseInner(real: string, folder: string, owners: ReadonlySet<number>): Promise<void> {
   try {
-    refuseOwner(await lstat(real), owners)
+    await refuseFolder(real, await lstat(real), owners)
   } catch (error) {
     if (error instanceof UnsafeFile) throw new UnsafeFile(`${folder || 'the folder'} ${error.message}`)
     throw error

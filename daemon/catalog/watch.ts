@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto'
+import { realpathSync } from 'node:fs'
 import { join, relative } from 'node:path'
 import { type FSWatcher, watch } from 'chokidar'
 import type { ModuleId } from '../contracts/ids.ts'
@@ -26,6 +27,8 @@ export interface WatchOptions {
   readonly dirs: readonly string[]
   readonly clock: Clock
   readonly quietMs: number
+  /** The daemon's own folder: whatever it writes there is no change of a module. Real path. */
+  readonly closedDir: string
   warn(message: string, facts: Readonly<Record<string, string>>): void
 }
 
@@ -124,7 +127,7 @@ class Net {
       dir,
       place,
       known: new Set([...(this.#opened.get(dir)?.known ?? []), ...ids]),
-      watcher: startWatcher(dir, lost, this.#options.warn),
+      watcher: startWatcher(dir, lost, this.#options),
       unanchor: watchNames(dir, place, () => this.#upset.note(dir)),
     }
     this.#opened.set(dir, opened)
@@ -210,9 +213,10 @@ interface Opened {
 }
 
 /** @param lost - Some events may not have come. */
-function startWatcher(dir: string, lost: () => void, warn: WatchOptions['warn']): FSWatcher {
+function startWatcher(dir: string, lost: () => void, { closedDir, warn }: WatchOptions): FSWatcher {
+  const closed = join(dir, relative(realOf(dir), closedDir))
   const watcher = watch(dir, {
-    ignored: (path, stats) => isIgnored(dir, path, stats),
+    ignored: (path, stats) => path === closed || isIgnored(dir, path, stats),
     ignoreInitial: true,
     depth: DEPTH_MAX,
     // One change told twice does no harm here, and we have a quiet time of our own.
@@ -235,6 +239,16 @@ function startWatcher(dir: string, lost: () => void, warn: WatchOptions['warn'])
     })
   })
   return watcher
+}
+
+/** Itself when it is not there, or cannot be told. */
+function realOf(dir: string): string {
+  try {
+    return realpathSync(dir)
+  } catch (error) {
+    if (codeOf(error) === '') throw error
+    return dir
+  }
 }
 
 async function closeOne({ watcher, unanchor }: Opened): Promise<void> {
