@@ -6,7 +6,7 @@ import { ExecArrival } from './exec-arrival.ts'
 import { endProgram } from './exec-farewell.ts'
 import { ExecTalk } from './exec-talk.ts'
 import type { PulseLimits } from './heartbeat.ts'
-import type { HostProcess } from './host-process.ts'
+import { departureOf, type HostProcess } from './host-process.ts'
 import type {
   CallAnswer,
   CallOrder,
@@ -41,7 +41,7 @@ export class ExecInstance implements Instance, Patient {
     this.#watch = watch
     const { limits } = order
     this.limits = { suspectMs: limits.heartbeat_suspect_ms, killMs: limits.heartbeat_kill_ms }
-    this.gone = host.ended.then((ending) => this.#because ?? { how: 'exited', ...ending })
+    this.gone = host.ended.then((ending) => this.#because ?? departureOf(ending))
     this.#talk = new ExecTalk(order.moduleId, host.peer, clock)
     this.#listen()
     const { gone } = this

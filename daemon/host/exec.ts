@@ -5,6 +5,7 @@ import { locateProgram } from './exec-program.ts'
 import { proveSandbox } from './greet.ts'
 import { type HostLedger, HostProcess } from './host-process.ts'
 import type { Machine } from './isolation.ts'
+import type { MemoryWatch } from './memory-watch.ts'
 import type { Instance, SpawnOrder } from './port.ts'
 import { startFailure } from './start-failure.ts'
 import type { PulseWatch } from './watch.ts'
@@ -14,6 +15,7 @@ export interface ExecParts {
   readonly machine: Machine
   readonly clock: Clock
   readonly watch: PulseWatch
+  readonly memory: MemoryWatch
   readonly ledger: HostLedger
   readonly wall: ExecWall
   /** A file of the daemon's own that no sandbox shows. */
@@ -27,7 +29,7 @@ export interface ExecParts {
  * @throws NexusError `MODULE_START_FAILED`, phase `spawn`, `import` or `deadline`; nothing is left running then.
  */
 export async function spawnExec(order: SpawnOrder, parts: ExecParts): Promise<Instance> {
-  const { machine, clock, watch, ledger, wall, hidden } = parts
+  const { machine, clock, watch, memory, ledger, wall, hidden } = parts
   const program = await locateProgram(order, machine.env['PATH'] ?? '/usr/bin:/bin')
   const host = new HostProcess(planExec(machine, order, wall, program), clock, ledger)
   if (host.pid === undefined) {
@@ -35,6 +37,7 @@ export async function spawnExec(order: SpawnOrder, parts: ExecParts): Promise<In
   }
   const instance = new ExecInstance(host, order, clock, watch)
   await proveSandbox(host, order, clock, hidden)
+  host.limitMemory(memory, order.limits.memory_mb, false)
   if (order.actions.length > 0) await instance.meet()
   return instance
 }

@@ -1,10 +1,13 @@
 import { type ChildProcess, spawn } from 'node:child_process'
+import { readFileSync, writeFileSync } from 'node:fs'
 import type { Duplex, Readable } from 'node:stream'
 import type { Clock, Timer } from '../kit/clock.ts'
 import { InspectorDoor, obstacleOf } from './autopsy-door.ts'
 import type { Launch } from './isolation.ts'
+import { killMarked, MARK } from './marks.ts'
+import { heapSentence, type MemoryWatch } from './memory-watch.ts'
 import { OutputGate, type OutputLine } from './output.ts'
-import type { Isolation } from './port.ts'
+import type { Departure, Isolation } from './port.ts'
 import { type RpcAudience, RpcPeer } from './rpc.ts'
 import type { RunnerHello } from './runner.ts'
 import type { Inside } from './sandbox-proof.ts'
@@ -12,6 +15,13 @@ import type { Inside } from './sandbox-proof.ts'
 export interface Ending {
   readonly exitCode: number | null
   readonly signal: string | null
+  /** Why, when that is known better than from code and signal. */
+  readonly because?: string
+}
+
+/** What an ending means for an instance that nobody else wanted gone. */
+export function departureOf({ exitCode, signal, because }: Ending): Departure {
+  return because === undefined ? { how: 'exited', exitCode, signal } : { how: 'killed', because }
 }
 
 /** Whoever a host works for hears what it says. */
@@ -23,6 +33,8 @@ export interface HostOwner extends Pick<RpcAudience, 'request' | 'notice' | 'vio
 
 /** Remembers which processes run, for a daemon that comes after this one. */
 export interface HostLedger {
+  /** Begins the mark of every process that this daemon starts. */
+  readonly mark: string
   add(pid: number): void
   remove(pid: number): void
 }
@@ -44,6 +56,10 @@ export class HostProcess {
   readonly #output: OutputGate
   readonly #ledger: HostLedger
   readonly #clock: Clock
+  readonly #mark: string
+  #because: string | undefined
+  #limitMb: number | undefined
+  #beat: (residentBytes: number) => void = () => {}
   #owner: HostOwner | undefined
   #report: string[] = []
   #hello: (hello: RunnerHello) => void = () => {}
@@ -51,11 +67,12 @@ export class HostProcess {
   #mute: Timer | undefined
 
   constructor(launch: Launch, clock: Clock, ledger: HostLedger) {
+    this.#mark = `${ledger.mark}.${++hosts}.`
     const child = spawn(launch.file, launch.args, {
       // A group of its own, so that it can be ended with all its descendants.
       detached: true,
       stdio: ['ignore', 'pipe', 'pipe', 'pipe'],
-      env: launch.env,
+      env: { ...launch.env, [MARK]: this.#mark },
       cwd: launch.cwd,
     })
     this.pid = child.pid
@@ -65,7 +82,10 @@ export class HostProcess {
     this.#ledger = ledger
     // By its handle: a number could be somebody else's by now.
     this.inspector = new InspectorDoor(obstacleOf(launch), () => child.kill('SIGUSR1'))
-    if (child.pid !== undefined) ledger.add(child.pid)
+    if (child.pid !== undefined) {
+      ledger.add(child.pid)
+      offerToKernel(child.pid)
+    }
     this.#output = new OutputGate(clock, SPARE_LINES_MAX, (line) => this.#tell(line))
     this.#output.capture(child.stdout as Readable, 'stdout')
     this.#output.capture(child.stderr as Readable, 'stderr')
@@ -87,6 +107,30 @@ export class HostProcess {
   adopt(owner: HostOwner, linesPerSecondMax: number): void {
     this.#owner = owner
     this.#output.linesMax = linesPerSecondMax
+  }
+
+  /**
+   * Keeps what it uses below a limit from now on, for as long as it lives.
+   *
+   * @param isTrusted - It runs our own program, whose heartbeats say how much that is; else it is looked at.
+   */
+  limitMemory(watch: MemoryWatch, limitMb: number, isTrusted: boolean): void {
+    const { inner, mayFork } = this
+    const pid = mayFork ? (inner?.group ?? this.pid) : this.program
+    if (pid === undefined || !this.#alive) return
+    const tenant = { pid, limitMb, hasFamily: mayFork, over: (because: string) => this.condemn(because) }
+    const leave = watch.admit(tenant)
+    if (isTrusted) {
+      this.#limitMb = limitMb
+      this.#beat = (residentBytes) => watch.heard(tenant, residentBytes)
+    }
+    void this.ended.then(leave)
+  }
+
+  /** KILL at once, for a reason that its ending tells. */
+  condemn(because: string): void {
+    if (this.#alive) this.#because ??= because
+    this.signal('SIGKILL')
   }
 
   /** One line into the log of its owner, at the same rate as everything else that it says. */
@@ -132,6 +176,7 @@ export class HostProcess {
         return await this.#owner.request(method, params, id, signal)
       },
       notice: (method, params, bytes) => {
+        if (method === 'heartbeat') this.#beat(Number((params as { rss_bytes?: unknown } | null)?.rss_bytes))
         if (method !== 'hello') return this.#owner?.notice(method, params, bytes)
         this.#hello(params as RunnerHello)
         return undefined
@@ -164,14 +209,22 @@ export class HostProcess {
         resolve({ exitCode: null, signal: null })
       })
     })
-    if (this.pid !== undefined && this.mayFork) signalGroup(this.pid, 'SIGKILL')
     this.#alive = false
     this.#mute?.cancel()
+    if (this.pid !== undefined && this.mayFork) await this.#sweep(this.pid)
     await this.#drain(child, closed)
     if (this.pid !== undefined) this.#ledger.remove(this.pid)
     this.#output.close()
     this.peer.close()
-    return ending
+    const isAborted = ending.signal !== null || Number(ending.exitCode) > 128
+    const because = this.#because ?? (isAborted ? heapSentence(this.report, this.#limitMb) : undefined)
+    return because === undefined ? ending : { ...ending, because }
+  }
+
+  /** Whatever it has started goes with it, also what has left its group. A sandbox has seen to that already. */
+  async #sweep(pid: number): Promise<void> {
+    signalGroup(pid, 'SIGKILL')
+    if (this.isolation !== 'bwrap') await killMarked(this.#mark, this.#clock)
   }
 
   /** What it said before its end is still in the pipes. A descendant that escaped may hold them open for ever. */
@@ -188,6 +241,19 @@ export class HostProcess {
   }
 }
 
+/**
+ * When the machine runs out of memory the kernel ends what claims to be least needed: modules before the daemon.
+ * Whoever it belongs to may make a process cheaper, never dearer.
+ */
+function offerToKernel(pid: number): void {
+  try {
+    const own = Number(readFileSync('/proc/self/oom_score_adj', 'latin1'))
+    writeFileSync(`/proc/${pid}/oom_score_adj`, String(Math.min(1_000, own + 300)))
+  } catch {
+    // No such file on this system, or the process ended already.
+  }
+}
+
 function signalGroup(pid: number, name: NodeJS.Signals): void {
   try {
     process.kill(-pid, name)
@@ -197,6 +263,9 @@ function signalGroup(pid: number, name: NodeJS.Signals): void {
     if (code !== 'ESRCH' && code !== 'EPERM') throw error
   }
 }
+
+/** How many were started: the mark of each is its own. */
+let hosts = 0
 
 const LIMITS = {
   // The most a manifest lets an action take at the same time.

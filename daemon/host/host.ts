@@ -9,6 +9,7 @@ import { ProcessInstance } from './instance.ts'
 import { DEFAULT_PROFILE, type Launch, type Machine, planLaunch } from './isolation.ts'
 import { HOSTS_FILE, killLeftovers, Ledger } from './leftovers.ts'
 import { exploreMachine, type RefusedWay } from './machine.ts'
+import { MemoryWatch } from './memory-watch.ts'
 import type { HostPool, Instance, SpawnOrder, SpawnProfile } from './port.ts'
 import { outsideOf } from './readable.ts'
 import { Spares } from './spares.ts'
@@ -55,6 +56,7 @@ class ProcessPool implements HostPool {
   readonly #machine: Machine
   readonly #clock: Clock
   readonly #watch: PulseWatch
+  readonly #memory: MemoryWatch
   readonly #spares: Spares
   readonly #ledger: Ledger
   readonly #folders: Folders
@@ -63,6 +65,7 @@ class ProcessPool implements HostPool {
     this.#machine = machine
     this.#clock = clock
     this.#watch = new PulseWatch(clock)
+    this.#memory = new MemoryWatch(clock)
     this.#spares = spares
     this.#ledger = ledger
     this.#folders = folders
@@ -83,12 +86,16 @@ class ProcessPool implements HostPool {
   async #spawnProcess(order: SpawnOrder): Promise<Instance> {
     const host = this.#spares.take(order.sandbox ? await this.#planBoxed(order) : this.#plan(order))
     await greet(host, order, this.#clock, join(this.#folders.run, HOSTS_FILE))
+    host.limitMemory(this.#memory, order.limits.memory_mb, true)
     return await ProcessInstance.settle(host, order, this.#clock, this.#watch)
   }
 
   async #spawnExec(order: SpawnOrder): Promise<Instance> {
     if (order.sandbox) await this.#readySandbox(order)
-    const parts = { machine: this.#machine, clock: this.#clock, watch: this.#watch, ledger: this.#ledger }
+    const parts = {
+      ...{ machine: this.#machine, clock: this.#clock, watch: this.#watch, memory: this.#memory },
+      ledger: this.#ledger,
+    }
     const wall = { profile: outsideOf(this.#folders.closed, order), site: siteOf(order, true) }
     return await spawnExec(order, { ...parts, wall, hidden: join(this.#folders.run, HOSTS_FILE) })
   }

@@ -8,7 +8,7 @@ import { askModule, awaitCall, failedCall, thrownOf } from './calls.ts'
 import { Ears } from './ears.ts'
 import { readHealth, readInitializeAnswer } from './heard.ts'
 import type { PulseLimits } from './heartbeat.ts'
-import type { HostProcess } from './host-process.ts'
+import { departureOf, type HostProcess } from './host-process.ts'
 import { introductionOf } from './introduction.ts'
 import type {
   CallAnswer,
@@ -62,7 +62,7 @@ export class ProcessInstance implements Instance, Patient {
       suspectMs: order.limits.heartbeat_suspect_ms,
       killMs: order.limits.heartbeat_kill_ms,
     }
-    this.gone = host.ended.then((ending) => this.#because ?? { how: 'exited', ...ending })
+    this.gone = host.ended.then((ending) => this.#because ?? departureOf(ending))
     const ears = new Ears({
       order,
       calls: this.#calls,

@@ -1,8 +1,11 @@
+import { randomUUID } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { readFile, rename, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Clock } from '../kit/clock.ts'
 import type { HostLedger } from './host-process.ts'
+import { killMarked } from './marks.ts'
+import { readProcess } from './process-table.ts'
 
 /** A process as it can be recognised again: numbers are reused, the moment of a start is not. */
 interface Recorded {
@@ -18,6 +21,7 @@ interface Recorded {
  * that is full or hangs must neither block the daemon nor keep a module from coming back.
  */
 export class Ledger implements HostLedger {
+  readonly mark = randomUUID()
   readonly #file: string
   readonly #hosts = new Map<number, number>()
   #writing: Promise<void> | undefined
@@ -29,7 +33,7 @@ export class Ledger implements HostLedger {
   }
 
   add(pid: number): void {
-    const startTicks = readStat(pid)?.startTicks
+    const startTicks = readProcess(pid)?.startTicks
     if (startTicks === undefined) return
     this.#hosts.set(pid, startTicks)
     this.#write()
@@ -57,7 +61,8 @@ export class Ledger implements HostLedger {
       this.#isDirty = false
       const hosts: Recorded[] = [...this.#hosts].map(([pid, startTicks]) => ({ pid, startTicks }))
       try {
-        await writeFile(`${this.#file}.tmp`, JSON.stringify({ boot: bootId(), hosts }), { mode: 0o600 })
+        const text = JSON.stringify({ boot: bootId(), mark: this.mark, hosts })
+        await writeFile(`${this.#file}.tmp`, text, { mode: 0o600 })
         await rename(`${this.#file}.tmp`, this.#file)
       } catch {
         // Whatever the disk has, the daemon learns it from its journal; the next change tries again.
@@ -67,40 +72,45 @@ export class Ledger implements HostLedger {
 }
 
 /**
- * Kills what a former daemon left running, and waits until it is gone. A process that merely has the number of one of
- * them is not touched.
+ * Kills what a former daemon left running, and waits until it is gone: its hosts, and what those have started. A
+ * process that merely has the number of one of them is not touched.
  *
  * @returns The process ids that were killed.
  */
 export async function killLeftovers(runDir: string, clock: Clock): Promise<number[]> {
-  const left = readLedger(join(runDir, HOSTS_FILE)).filter(isStillThere)
+  const { mark, hosts } = readLedger(join(runDir, HOSTS_FILE))
+  const left = hosts.filter(isStillThere)
   for (const { pid } of left) killGroup(pid)
+  // A daemon that had stopped its hosts has swept behind them, too.
+  const strays = hosts.length > 0 && mark !== undefined ? await killMarked(mark, clock) : []
   const enoughMs = clock.elapsed() + WAIT_MS_MAX
   // A timer of the clock would not keep a process alive that has nothing else to do yet; a read does.
   while (left.some(isStillThere) && clock.elapsed() < enoughMs) await readFile('/proc/self/stat')
-  return left.map(({ pid }) => pid)
+  return [...new Set([...left.map(({ pid }) => pid), ...strays])]
 }
 
-function readLedger(file: string): Recorded[] {
-  let written: { boot?: unknown; hosts?: unknown }
+function readLedger(file: string): { mark?: string; hosts: Recorded[] } {
+  let written: { boot?: unknown; mark?: unknown; hosts?: unknown }
   try {
     written = JSON.parse(readFileSync(file, 'utf8'))
   } catch {
     // Missing at the first start, or torn by a power cut: then there is nothing left to kill.
-    return []
+    return { hosts: [] }
   }
-  if (written.boot !== bootId() || !Array.isArray(written.hosts)) return []
-  return written.hosts.filter(
-    (host: Partial<Recorded> | null) =>
-      Number.isSafeInteger(host?.pid) && Number.isSafeInteger(host?.startTicks),
-  )
+  const { boot, mark, hosts } = written
+  if (boot !== bootId() || !Array.isArray(hosts)) return { hosts: [] }
+  return {
+    ...(typeof mark === 'string' && UUID.test(mark) ? { mark } : {}),
+    hosts: hosts.filter(
+      (host: Partial<Recorded> | null) =>
+        Number.isSafeInteger(host?.pid) && Number.isSafeInteger(host?.startTicks),
+    ),
+  }
 }
 
 function isStillThere({ pid, startTicks }: Recorded): boolean {
-  const stat = readStat(pid)
-  return (
-    stat !== undefined && stat.startTicks === startTicks && stat.state !== 'Z' && stat.parent !== process.pid
-  )
+  const now = readProcess(pid)
+  return now !== undefined && now.startTicks === startTicks && now.state !== 'Z' && now.parent !== process.pid
 }
 
 function killGroup(pid: number): void {
@@ -110,18 +120,6 @@ function killGroup(pid: number): void {
     // It went by itself between the look and the shot, or belongs to another account.
     const { code } = error as NodeJS.ErrnoException
     if (code !== 'ESRCH' && code !== 'EPERM') throw error
-  }
-}
-
-function readStat(pid: number): { state: string; parent: number; startTicks: number } | undefined {
-  try {
-    const text = readFileSync(`/proc/${pid}/stat`, 'latin1')
-    // The name stands in brackets and may contain anything, brackets included.
-    const fields = text.slice(text.lastIndexOf(')') + 2).split(' ')
-    return { state: fields[0] ?? '', parent: Number(fields[1]), startTicks: Number(fields[19]) }
-  } catch {
-    // No such process, or no /proc: then nothing can be recognised, so nothing is killed.
-    return undefined
   }
 }
 
@@ -137,3 +135,5 @@ function bootId(): string {
 export const HOSTS_FILE = 'hosts.json'
 /** KILL takes effect within milliseconds; a process in a hung system call takes as long as the disk. */
 const WAIT_MS_MAX = 1_000
+/** Anything shorter could be the beginning of somebody else's mark. */
+const UUID = /^[0-9a-f-]{36}$/

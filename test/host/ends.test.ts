@@ -264,7 +264,7 @@ t.test('a process that merely has the number of a former host is not touched', a
 function countingLedger(): HostLedger & { started: number[]; gone: number[] } {
   const started: number[] = []
   const gone: number[] = []
-  return { started, gone, add: (pid) => void started.push(pid), remove: (pid) => void gone.push(pid) }
+  return { mark: 'm', started, gone, add: (pid) => void started.push(pid), remove: (pid) => void gone.push(pid) }
 }
 
 const launch = (file: string, ...args: string[]) => {

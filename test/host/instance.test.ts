@@ -236,7 +236,7 @@ t.test('the environment is clean, and the group is its own', async (t) => {
   process.env['NEXUS_TEST_SECRET'] = 'secret'
   const instance = await spawn(t)
   const { env, group } = (await call(instance, 'environment')) as { env: object; group: number }
-  const allowed = new Set(['PATH', 'HOME', 'TZ', 'LANG', 'NODE_ENV', 'NEXUS_FD'])
+  const allowed = new Set(['PATH', 'HOME', 'TZ', 'LANG', 'NODE_ENV', 'NEXUS_FD', 'NEXUS_MARK'])
   t.strictSame(
     Object.keys(env).filter((name) => !allowed.has(name)),
     [],
