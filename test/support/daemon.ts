@@ -65,7 +65,7 @@ export class RunningDaemon {
           response.setEncoding('utf8').on('data', (chunk) => (text += chunk))
           response.on('error', reject)
           response.on('end', () => {
-            const isJson = String(response.headers['content-type']).includes('json')
+            const isJson = /[/+]json\b/.test(String(response.headers['content-type']))
             resolve({ status: response.statusCode ?? 0, body: isJson ? JSON.parse(text) : text })
           })
         },
