@@ -132,6 +132,7 @@ async function openHosts({ clock, paths, settings, env, log, stops }: Ground): P
     spares: settings.hosts.spares,
     env,
     refused: (way) => log.warn('a way to start hosts does not work here; a lesser one is tried', { ...way }),
+    overheard: (group, { level, message, fields }) => log.write(level, message, { group, ...fields }),
     leftovers: (pids) => log.warn(`killed ${pids.length} hosts that a former daemon left behind`, { pids }),
   })
   stops.push('hosts', () => hosts.close())

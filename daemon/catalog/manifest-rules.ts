@@ -29,11 +29,10 @@ export function judgeManifest(moduleId: ModuleId, manifest: Manifest): Issue[] {
 /** Valid words of the format that this version does not keep: refused, since ignoring them would be a lie. */
 function unbuilt(manifest: Manifest): Issue[] {
   const issues: Issue[] = []
-  if (manifest.runtime === 'shared') {
-    const detail = '"shared" is not built yet; remove the field, or choose "process"'
-    issues.push({ pointer: '/runtime', detail })
-  }
-  if (manifest.sandbox) {
+  if (manifest.sandbox && manifest.runtime === 'shared') {
+    const detail = 'is built around one module; remove it, or `"runtime": "shared"`'
+    issues.push({ pointer: '/sandbox', detail })
+  } else if (manifest.sandbox) {
     const detail = 'is not built yet; remove it if the permissions of Node are wall enough for this module'
     issues.push({ pointer: '/sandbox', detail })
   }

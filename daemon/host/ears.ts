@@ -21,7 +21,8 @@ export interface Listening {
   readonly calls: ReadonlyMap<number, CallOrder>
   /** Every line goes through the one limit of the instance. */
   log(line: OutputLine): void
-  beat(heartbeat: HeartbeatParams): void
+  /** Most heartbeats have no figures. */
+  beat(heartbeat: HeartbeatParams | undefined): void
   /** An error that nobody caught ends the process: its last words. */
   lastWords(stack: string): void
 }
@@ -55,6 +56,7 @@ export class Ears {
     const { listener } = this.#to.order
     switch (method) {
       case 'heartbeat':
+        if (params === undefined) return hand({}, () => this.#to.beat(undefined))
         return hand(readHeartbeat(params), (heartbeat) => this.#to.beat(heartbeat))
       case 'log':
         return hand(readLog(params), (line) => this.#log(line, bytes))

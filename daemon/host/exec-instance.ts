@@ -4,7 +4,9 @@ import type { Clock } from '../kit/clock.ts'
 import { Ears } from './ears.ts'
 import { ExecArrival } from './exec-arrival.ts'
 import { endProgram } from './exec-farewell.ts'
+import { ExecReport } from './exec-report.ts'
 import { ExecTalk } from './exec-talk.ts'
+import { Figures } from './figures.ts'
 import type { PulseLimits } from './heartbeat.ts'
 import { departureOf, type HostProcess } from './host-process.ts'
 import type {
@@ -27,6 +29,8 @@ export class ExecInstance implements Instance, Patient {
   readonly #clock: Clock
   readonly #watch: PulseWatch
   readonly #talk: ExecTalk
+  readonly #figures: Figures
+  readonly #report: ExecReport
   readonly #arrival: ExecArrival
   #isWatched = false
   /** Why it goes, when the daemon wants it gone; the first reason counts. */
@@ -41,8 +45,10 @@ export class ExecInstance implements Instance, Patient {
     this.#watch = watch
     const { limits } = order
     this.limits = { suspectMs: limits.heartbeat_suspect_ms, killMs: limits.heartbeat_kill_ms }
-    this.gone = host.ended.then((ending) => this.#because ?? departureOf(ending))
-    this.#talk = new ExecTalk(order.moduleId, host.peer, clock)
+    this.#report = new ExecReport(order.dir, clock)
+    this.gone = host.ended.then((ending) => this.#because ?? this.#report.explain(departureOf(ending)))
+    this.#talk = new ExecTalk({ moduleId: order.moduleId, peer: host.peer, clock })
+    this.#figures = new Figures(clock)
     this.#listen()
     const { gone } = this
     const lastWords = (): string | undefined => this.#lastWords
@@ -68,7 +74,8 @@ export class ExecInstance implements Instance, Patient {
     return this.#host.isolation
   }
   get stats(): InstanceStats {
-    return this.#talk.stats
+    const { newest: heartbeat, cpuPercent } = this.#figures
+    return { heartbeat, cpuPercent, calls: this.#talk.sent, inFlight: this.#talk.inFlight }
   }
   get actions(): readonly string[] {
     return this.#talk.answer?.actions ?? []
@@ -133,7 +140,7 @@ export class ExecInstance implements Instance, Patient {
       calls: this.#talk.calls,
       log: (line) => this.#host.log(line),
       beat: (heartbeat) => {
-        this.#talk.weigh(heartbeat)
+        this.#figures.take(heartbeat)
         this.#beat()
       },
       lastWords: (stack) => {
@@ -145,7 +152,10 @@ export class ExecInstance implements Instance, Patient {
         request: (method, params) => ears.request(method, params),
         notice: (method, params, bytes) => ears.notice(method, params, bytes),
         violation: (reason) => this.#violate(reason),
-        output: (line) => order.listener.log(line),
+        output: (line) => {
+          this.#report.hear(line)
+          order.listener.log(line)
+        },
         closed: () => this.#hungUp(),
       },
       order.limits.log_lines_per_s,

@@ -19,16 +19,22 @@ import type { CallAnswer } from './port.ts'
  */
 
 export function readHeartbeat(value: unknown): HeartbeatParams | undefined {
-  const { rss_bytes, cpu_ms, loop_lag_ms, elu } = fields(value)
+  const { rss_bytes, cpu_ms, loop_lag_ms, elu, rests_ms } = fields(value)
   if (!isAmount(rss_bytes) || !isAmount(cpu_ms) || !isAmount(loop_lag_ms) || !isAmount(elu)) return undefined
-  return { rss_bytes, cpu_ms, loop_lag_ms, elu }
+  if (rests_ms !== undefined && !isAmount(rests_ms)) return undefined
+  return { rss_bytes, cpu_ms, loop_lag_ms, elu, ...(rests_ms === undefined ? {} : { rests_ms }) }
 }
 
 export function readLog(value: unknown): LogParams | undefined {
-  const { level, message, fields: more } = fields(value)
+  const { level, message, fields: more, stream } = fields(value)
   if (typeof message !== 'string' || typeof level !== 'string' || !LEVELS.has(level)) return undefined
   if (more !== undefined && (typeof more !== 'object' || more === null)) return undefined
-  return { level: level as LogParams['level'], message, ...(more === undefined ? {} : { fields: more }) }
+  return {
+    level: level as LogParams['level'],
+    message,
+    ...(more === undefined ? {} : { fields: more }),
+    ...(stream === 'stdout' || stream === 'stderr' ? { stream } : {}),
+  }
 }
 
 export function readMetrics(value: unknown): MetricsParams | undefined {

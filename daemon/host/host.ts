@@ -1,17 +1,19 @@
 import { mkdirSync, realpathSync } from 'node:fs'
 import { dirname, join } from 'node:path'
-import { NexusError } from '../contracts/failure.ts'
 import type { Clock } from '../kit/clock.ts'
 import type { Site } from './confine.ts'
 import { spawnExec } from './exec.ts'
 import { greet, sandboxRefusal } from './greet.ts'
+import type { HostProcess } from './host-process.ts'
 import { ProcessInstance } from './instance.ts'
 import { DEFAULT_PROFILE, type Launch, type Machine, planLaunch } from './isolation.ts'
 import { HOSTS_FILE, killLeftovers, Ledger } from './leftovers.ts'
 import { exploreMachine, type RefusedWay } from './machine.ts'
 import { MemoryWatch } from './memory-watch.ts'
+import type { OutputLine } from './output.ts'
 import type { HostPool, Instance, SpawnOrder, SpawnProfile } from './port.ts'
 import { outsideOf } from './readable.ts'
+import { SharedHosts } from './shared.ts'
 import { Spares } from './spares.ts'
 import { PulseWatch } from './watch.ts'
 
@@ -29,6 +31,8 @@ export interface HostPoolOptions {
   readonly env: Readonly<Record<string, string | undefined>>
   /** Told of processes that a former daemon left behind, and that were killed. */
   leftovers?(pids: readonly number[]): void
+  /** Told what a shared host wrote that none of its instances did, as far as is known. */
+  overheard?(group: string, line: OutputLine): void
   /** Told of each way in which hosts cannot be started here, before a lesser one is tried. */
   refused?(way: RefusedWay): void
 }
@@ -48,7 +52,7 @@ export async function createHostPool(options: HostPoolOptions): Promise<HostPool
   const { machine, first } = await exploreMachine({ ...options, ledger })
   const spares = new Spares(clock, ledger, planLaunch(machine, DEFAULT_PROFILE), options.spares, first)
   const folders = { closed: realpathSync(options.closedDir), run: realpathSync(runDir) }
-  return new ProcessPool(machine, clock, spares, ledger, folders)
+  return new ProcessPool(options, { machine, spares, ledger, folders })
 }
 
 class ProcessPool implements HostPool {
@@ -58,10 +62,11 @@ class ProcessPool implements HostPool {
   readonly #watch: PulseWatch
   readonly #memory: MemoryWatch
   readonly #spares: Spares
+  readonly #shared: SharedHosts
   readonly #ledger: Ledger
   readonly #folders: Folders
 
-  constructor(machine: Machine, clock: Clock, spares: Spares, ledger: Ledger, folders: Folders) {
+  constructor({ clock, overheard }: HostPoolOptions, { machine, spares, ledger, folders }: PoolParts) {
     this.#machine = machine
     this.#clock = clock
     this.#watch = new PulseWatch(clock)
@@ -69,6 +74,7 @@ class ProcessPool implements HostPool {
     this.#spares = spares
     this.#ledger = ledger
     this.#folders = folders
+    this.#shared = this.#makeShared(overheard)
     this.isolation = machine.walled ? 'node-permission' : 'none'
   }
 
@@ -79,15 +85,33 @@ class ProcessPool implements HostPool {
       case 'exec':
         return await this.#spawnExec(order)
       case 'shared':
-        throw new NexusError('NOT_AVAILABLE', { what: `the runtime ${order.runtime}` })
+        return await this.#shared.spawn(order)
     }
   }
 
   async #spawnProcess(order: SpawnOrder): Promise<Instance> {
     const host = this.#spares.take(order.sandbox ? await this.#planBoxed(order) : this.#plan(order))
-    await greet(host, order, this.#clock, join(this.#folders.run, HOSTS_FILE))
+    await this.#greet(host, order)
     host.limitMemory(this.#memory, order.limits.memory_mb, true)
     return await ProcessInstance.settle(host, order, this.#clock, this.#watch)
+  }
+
+  #makeShared(overheard: HostPoolOptions['overheard']): SharedHosts {
+    return new SharedHosts({
+      clock: this.#clock,
+      watch: this.#watch,
+      plan: (profile) => this.#plan(profile),
+      take: (launch) => this.#spares.take(launch),
+      prepare: (launch) => this.#spares.prepare(launch),
+      greet: (host, order) => this.#greet(host, order),
+      limit: (host, memoryMb) => host.limitMemory(this.#memory, memoryMb, true),
+      spawnAlone: (order) => this.#spawnProcess(order),
+      overheard: (group, line) => overheard?.(group, line),
+    })
+  }
+
+  #greet(host: HostProcess, order: SpawnOrder): Promise<void> {
+    return greet(host, order, this.#clock, join(this.#folders.run, HOSTS_FILE))
   }
 
   async #spawnExec(order: SpawnOrder): Promise<Instance> {
@@ -101,12 +125,13 @@ class ProcessPool implements HostPool {
   }
 
   prepare(profile: SpawnProfile): void {
+    if (profile.runtime === 'shared') this.#shared.prepare(profile)
     // A foreign program has no spare. What a sandbox shows depends on the generation, which is not known yet.
-    if (profile.runtime !== 'exec' && !profile.sandbox) this.#spares.prepare(this.#plan(profile))
+    else if (profile.runtime !== 'exec' && !profile.sandbox) this.#spares.prepare(this.#plan(profile))
   }
 
   async close(): Promise<void> {
-    await this.#spares.close()
+    await Promise.all([this.#shared.close(), this.#spares.close()])
     await this.#ledger.settled()
   }
 
@@ -126,6 +151,13 @@ class ProcessPool implements HostPool {
     // Its file is what shows later whether the sandbox hides the data folder.
     await this.#ledger.settled()
   }
+}
+
+interface PoolParts {
+  readonly machine: Machine
+  readonly spares: Spares
+  readonly ledger: Ledger
+  readonly folders: Folders
 }
 
 interface Folders {

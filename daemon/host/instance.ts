@@ -1,12 +1,12 @@
 import { NexusError } from '../contracts/failure.ts'
 import type { ConfigChange, ConfigureAnswer, HealthAnswer } from '../contracts/module.ts'
-import type { HeartbeatParams } from '../contracts/wire.ts'
 import { type InitializeAnswer, RPC_CODES } from '../contracts/wire.ts'
 import type { Clock } from '../kit/clock.ts'
 import { Stall } from './autopsy-stall.ts'
-import { askModule, awaitCall, failedCall, thrownOf } from './calls.ts'
+import { thrownOf } from './calls.ts'
 import { Ears } from './ears.ts'
-import { readHealth, readInitializeAnswer } from './heard.ts'
+import { Figures } from './figures.ts'
+import { readInitializeAnswer } from './heard.ts'
 import type { PulseLimits } from './heartbeat.ts'
 import { departureOf, type HostProcess } from './host-process.ts'
 import { introductionOf } from './introduction.ts'
@@ -21,6 +21,7 @@ import type {
 } from './port.ts'
 import { RpcBroken, RpcFailure } from './rpc.ts'
 import { explainStart, startFailure } from './start-failure.ts'
+import { Talk } from './talk.ts'
 import type { Patient, PulseWatch } from './watch.ts'
 
 /** A generation that runs in a host process of its own. */
@@ -32,14 +33,8 @@ export class ProcessInstance implements Instance, Patient {
   readonly #clock: Clock
   readonly #bornMs: number
   readonly #stall: Stall
-  readonly #calls = new Map<number, CallOrder>()
-  readonly #stats: { -readonly [Key in keyof InstanceStats]: InstanceStats[Key] } = {
-    heartbeat: undefined,
-    cpuPercent: 0,
-    calls: 0,
-    inFlight: 0,
-  }
-  #heardMs = 0
+  readonly #talk: Talk
+  readonly #figures: Figures
   #answer: InitializeAnswer = { actions: [], has: { health: false, configure: false, snapshot: false } }
   /** Why it goes, when the daemon wants it gone; the first reason counts. */
   #because: Departure | undefined
@@ -51,11 +46,13 @@ export class ProcessInstance implements Instance, Patient {
     this.#order = order
     this.#clock = clock
     this.#bornMs = clock.elapsed()
+    this.#talk = new Talk({ moduleId: order.moduleId, peer: host.peer, clock })
+    this.#figures = new Figures(clock)
     this.#stall = new Stall({
       host,
       clock,
       dir: order.dir,
-      actions: () => [...this.#calls.values()].map(({ action }) => action),
+      actions: () => [...this.#talk.calls.values()].map(({ action }) => action),
       log: (line) => order.listener.log(line),
     })
     this.limits = {
@@ -65,10 +62,10 @@ export class ProcessInstance implements Instance, Patient {
     this.gone = host.ended.then((ending) => this.#because ?? departureOf(ending))
     const ears = new Ears({
       order,
-      calls: this.#calls,
+      calls: this.#talk.calls,
       log: (line) => host.log(line),
       beat: (heartbeat) => {
-        this.#weigh(heartbeat)
+        this.#figures.take(heartbeat)
         watch.heard(this)
       },
       lastWords: (stack) => {
@@ -84,16 +81,6 @@ export class ProcessInstance implements Instance, Patient {
       },
       order.limits.log_lines_per_s,
     )
-  }
-
-  #weigh(heartbeat: HeartbeatParams): void {
-    const nowMs = this.#clock.elapsed()
-    const former = this.#stats.heartbeat
-    if (former !== undefined && nowMs > this.#heardMs) {
-      this.#stats.cpuPercent = ((heartbeat.cpu_ms - former.cpu_ms) / (nowMs - this.#heardMs)) * 100
-    }
-    this.#stats.heartbeat = heartbeat
-    this.#heardMs = nowMs
   }
 
   /**
@@ -139,7 +126,8 @@ export class ProcessInstance implements Instance, Patient {
   }
 
   get stats(): InstanceStats {
-    return this.#stats
+    const { newest: heartbeat, cpuPercent } = this.#figures
+    return { heartbeat, cpuPercent, calls: this.#talk.sent, inFlight: this.#talk.inFlight }
   }
 
   /** Import and start share the one deadline of the manifest. */
@@ -147,7 +135,7 @@ export class ProcessInstance implements Instance, Patient {
     const order = this.#order
     const leftMs = Math.max(1, order.timeouts.start_ms - (this.#clock.elapsed() - this.#bornMs))
     try {
-      await this.#host.peer.request('start', {}, leftMs)
+      await this.#talk.request('start', {}, leftMs)
     } catch (error) {
       const departure = error instanceof RpcBroken && error.how === 'closed' ? await this.gone : undefined
       const { report } = this.#host
@@ -155,43 +143,20 @@ export class ProcessInstance implements Instance, Patient {
     }
   }
 
-  async call(order: CallOrder): Promise<CallAnswer> {
-    const name = { module: this.#order.moduleId, action: order.action }
-    if (order.signal?.aborted) {
-      throw new NexusError('CALL_ABORTED', { ...name, reason: String(order.signal.reason), stuck: 0 })
-    }
-    const { action, input, timeoutMs, mission } = order
-    const params = {
-      name: action,
-      input,
-      timeout_ms: timeoutMs,
-      ...(mission === undefined ? {} : { mission }),
-    }
-    const asked = this.#host.peer.ask('action', params)
-    this.#calls.set(asked.id, order)
-    this.#stats.calls += 1
-    this.#stats.inFlight += 1
-    try {
-      return await awaitCall(this.#clock, asked, order, name)
-    } finally {
-      this.#calls.delete(asked.id)
-      this.#stats.inFlight -= 1
-    }
+  call(order: CallOrder): Promise<CallAnswer> {
+    return this.#talk.call(order)
   }
 
-  async health(timeoutMs: number): Promise<HealthAnswer> {
-    const answer = readHealth(await this.#ask('health', {}, timeoutMs))
-    if (answer !== undefined) return answer
-    const failure = new RpcFailure(RPC_CODES.threw, 'it answered no status')
-    throw failedCall(failure, { module: this.#order.moduleId, action: 'health' })
+  health(timeoutMs: number): Promise<HealthAnswer> {
+    return this.#talk.health(timeoutMs)
   }
 
-  async configure(change: ConfigChange, timeoutMs: number): Promise<ConfigureAnswer> {
-    return (await this.#ask('configure', change, timeoutMs)) === 'applied' ? 'applied' : 'needs-reload'
+  configure(change: ConfigChange, timeoutMs: number): Promise<ConfigureAnswer> {
+    return this.#talk.configure(change, timeoutMs)
   }
 
-  async snapshot(timeoutMs: number): Promise<unknown> {
-    return await this.#ask('snapshot', {}, timeoutMs)
+  snapshot(timeoutMs: number): Promise<unknown> {
+    return this.#talk.snapshot(timeoutMs)
   }
 
   halt(stopMs: number): Promise<void> {
@@ -220,7 +185,7 @@ export class ProcessInstance implements Instance, Patient {
   async #import(): Promise<void> {
     const order = this.#order
     try {
-      const said = await this.#host.peer.request('initialize', introductionOf(order), order.timeouts.start_ms)
+      const said = await this.#talk.request('initialize', introductionOf(order), order.timeouts.start_ms)
       const answer = readInitializeAnswer(said)
       if (answer === undefined) throw startFailure(order.moduleId, 'import', 'the host gave no proper answer')
       this.#answer = answer
@@ -251,7 +216,7 @@ export class ProcessInstance implements Instance, Patient {
   /** @returns Whether the module is done with stopping, be it that its `stop` threw. */
   async #stop(stopMs: number): Promise<boolean> {
     try {
-      await this.#host.peer.request('stop', {}, stopMs)
+      await this.#talk.request('stop', {}, stopMs)
       return true
     } catch (error) {
       if (!(error instanceof RpcFailure)) return false
@@ -269,14 +234,6 @@ export class ProcessInstance implements Instance, Patient {
         resolve(true)
       })
     })
-  }
-
-  async #ask(
-    method: 'health' | 'configure' | 'snapshot',
-    params: object,
-    timeoutMs: number,
-  ): Promise<unknown> {
-    return await askModule(this.#host.peer, method, params, timeoutMs, this.#order.moduleId)
   }
 
   #violate(reason: string): void {

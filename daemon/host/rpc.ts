@@ -40,6 +40,8 @@ export interface Asked {
   cancel(reason: string): void
   /** Stops waiting: a later answer is counted as a stray. */
   forget(): void
+  /** The same, and rejects `closed`: whoever was asked is no more, though the pipe is. */
+  cut(): void
 }
 
 /** An error that travels: an answer of the other end, or what a handler wants answered. */
@@ -70,7 +72,7 @@ export class RpcBroken extends Error {
 export class RpcPeer {
   readonly #stream: Duplex
   readonly #clock: Clock
-  readonly #limits: RpcLimits
+  #limits: RpcLimits
   readonly #audience: RpcAudience
   readonly #lines = new LineSplitter(LINE_BYTES_MAX, 'stop')
   readonly #waiting = new Map<number, { resolve(result: unknown): void; reject(error: Error): void }>()
@@ -110,6 +112,12 @@ export class RpcPeer {
     return this.#dropped
   }
 
+  /** From now on several live at the other end, and whoever listens keeps the windows of each. */
+  widen(): void {
+    const everything = Number.POSITIVE_INFINITY
+    this.#limits = { ...this.#limits, outstandingMax: everything, askedMax: everything }
+  }
+
   /** Asks; the caller owns the deadline. */
   ask(method: string, params: object): Asked {
     const id = this.#nextId++
@@ -126,6 +134,10 @@ export class RpcPeer {
       answer,
       cancel: (reason) => this.notify('$/cancel', { id, reason }),
       forget: () => void this.#waiting.delete(id),
+      cut: () => {
+        this.#waiting.get(id)?.reject(new RpcBroken('closed'))
+        this.#waiting.delete(id)
+      },
     }
   }
 

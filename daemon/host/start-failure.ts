@@ -25,7 +25,8 @@ export interface StartEvidence {
 
 /**
  * Says why a module did not start. Facts beside the sentence: `stack`; `unloadable` 1 when only new code helps;
- * `config_error` 1 when only new settings do; `exit_code` when its process ended by itself.
+ * `config_error` 1 when only new settings do; `exit_code` when its process ended by itself; `displaced` 1 when another
+ * module in its host was at fault, or nobody knows who.
  */
 export function explainStart({
   order,
@@ -52,12 +53,13 @@ export function explainStart({
   }
   if (error.how !== 'closed') return startFailure(order.moduleId, phase, brokenSentence(error), {}, error)
   const exit = departure?.how === 'exited' ? { exit_code: departure.exitCode ?? -1 } : {}
+  const displaced = departure?.how === 'displaced' ? { displaced: 1 } : {}
   const reason = `its process ${sentence(departure)}`
   return startFailure(
     order.moduleId,
     phase,
     reason,
-    { stack: lastWords ?? withoutInternals(report), ...exit },
+    { stack: lastWords ?? withoutInternals(report), ...exit, ...displaced },
     error,
   )
 }
