@@ -61,6 +61,10 @@ function program(): Command {
       (await import('./cli/modules.ts')).setRunning(cli, command, module),
     )
   }
+  add('scale <module> <count>', 'run so many instances of a module, from now on', async (cli, args) => {
+    const [module = '', count = ''] = args
+    return (await import('./cli/modules.ts')).scale(cli, module, count)
+  })
   add(
     'configure <module> <key> <value>',
     'change one setting of a module; the value is JSON',

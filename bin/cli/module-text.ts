@@ -112,16 +112,26 @@ export function planText(plan: ReloadPlan): string {
 }
 
 export function explanationText(explanation: Explanation, nowMs: number): string {
-  const { state, because } = explanation
+  const { state, because, next, remedy } = explanation
+  // What blocks may come with its stack, one frame a line.
+  const [blockedOn, ...stack] = explanation.blocked_on?.split('\n') ?? []
   const head = fields([
     ['state', `${state} for ${since(explanation.since, nowMs)}`],
-    ['blocked on', explanation.blocked_on ?? undefined],
-    ['next', explanation.next ?? undefined],
-    ['remedy', explanation.remedy ?? undefined],
+    ['blocked on', blockedOn],
   ])
-  if (because.length === 0) return head
-  const facts = because.map(({ at, seq, type, say }) => `  ${at}  ${seq}  ${type}  ${clean(say)}\n`)
-  return `${head}because\n${facts.join('')}`
+  const tail = fields([
+    ['next', next ?? undefined],
+    ['remedy', remedy ?? undefined],
+  ])
+  const facts = because.map(
+    ({ at, seq, type, say, detail }) =>
+      `  ${at}  ${seq}  ${type}  ${clean(say)}\n${indented(detail?.split('\n') ?? [], 6)}`,
+  )
+  return `${head}${indented(stack, 4)}${tail}${facts.length === 0 ? '' : `because\n${facts.join('')}`}`
+}
+
+function indented(lines: readonly string[], spaces: number): string {
+  return lines.map((line) => `${' '.repeat(spaces)}${clean(line).trim()}\n`).join('')
 }
 
 function sum(module: ModuleStatus, key: 'cpu_percent' | 'memory_bytes'): number {

@@ -7,7 +7,7 @@ import type {
   ReloadPlan,
   ReloadResult,
 } from '../../daemon/contracts/status.ts'
-import { parseAction, parseDuration, parseJson, parseValue } from './arguments.ts'
+import { parseAction, parseDuration, parseInteger, parseJson, parseValue } from './arguments.ts'
 import type { Cli } from './cli.ts'
 import { EXIT } from './exit.ts'
 import {
@@ -19,6 +19,9 @@ import {
   reloadSentence,
 } from './module-text.ts'
 import { clearScreen, watch } from './watch.ts'
+
+/** What `scale_module` takes. */
+const REPLICAS_MAX = 64
 
 /** `nexus status [module]`: exit 1 when the daemon is not ready, or the module is unhealthy. */
 export async function status(
@@ -88,6 +91,24 @@ export async function setRunning(cli: Cli, command: 'start' | 'stop', moduleId: 
   if (cli.json) cli.printJson(result)
   else cli.print(`${result.module_id} is ${result.state}\n`)
   return EXIT.ok
+}
+
+/** `nexus scale <module> <count>`: exit 1 when not all of them are ready, though they should be. */
+export async function scale(cli: Cli, moduleId: string, count: string): Promise<number> {
+  interface Scaled {
+    readonly replicas: number
+    readonly previous: number
+    readonly ready: number
+    readonly state: string
+  }
+  const replicas = parseInteger(count, 'the number of instances', 0, REPLICAS_MAX)
+  const result = await cli.command<Scaled>('scale_module', { module_id: moduleId, replicas })
+  const { previous, ready, state } = result
+  if (cli.json) cli.printJson(result)
+  else cli.print(`${moduleId}: ${previous} → ${replicas} instances, ${ready} ready; it is ${state}\n`)
+  if (ready >= replicas || state === 'stopped') return EXIT.ok
+  cli.note(`see \`nexus explain ${moduleId}\` for the others`)
+  return EXIT.failed
 }
 
 /** `nexus configure <module> <key> <value-json>`. */

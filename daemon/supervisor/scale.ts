@@ -2,6 +2,7 @@ import type { CommandParams } from '../contracts/command.ts'
 import type { Actor } from '../contracts/fact.ts'
 import { NexusError } from '../contracts/failure.ts'
 import type { Manifest } from '../contracts/manifest.ts'
+import type { ModuleState } from '../contracts/status.ts'
 import type { Books, ModuleMemory } from './remembered.ts'
 import type { Unit } from './unit.ts'
 
@@ -11,6 +12,7 @@ export interface Scaled {
   readonly previous: number
   /** How many of them take calls by now; those that failed are tried again by the restart policy. */
   readonly ready: number
+  readonly state: ModuleState
 }
 
 /** How many instances are to run: what an operator said last, else the configuration, else the manifest. */
@@ -43,5 +45,5 @@ export async function scaleModule(
     await append({ type: 'module.scaled', actor, d: { module_id: unit.id, replicas, previous } })
   }
   await unit.fit(`${actor.name} scaled it to ${replicas}`)
-  return { module_id: unit.id, replicas, previous, ready: unit.takers.length }
+  return { module_id: unit.id, replicas, previous, ready: unit.takers.length, state: unit.state }
 }

@@ -7,7 +7,8 @@ export class StartUp {
   readonly #core: UnitCore
   #failure: NexusError | undefined
   /** What comes up now, and whether it was asked for again meanwhile. */
-  #work: { readonly run: number; again: boolean } | undefined
+  #work: { readonly run: number; again: boolean; done: Promise<void> } | undefined
+  #isShort = false
 
   constructor(core: UnitCore) {
     this.#core = core
@@ -22,31 +23,26 @@ export class StartUp {
    * Never rejects. Ends as `up`, `notready`, `lost`, `broken` or `fallback`; `thinned` besides when fewer came up than
    * are wanted. Asked again while it is at work, it goes on until nothing is missing, and ends once.
    */
-  async begin(wanted: () => number): Promise<void> {
+  begin(wanted: () => number): Promise<void> {
     const { run } = this.#core.works
     if (this.#work?.run === run) {
       this.#work.again = true
-      return
+      return this.#work.done
     }
-    const work = { run, again: false }
+    const work = { run, again: false, done: Promise.resolve() }
     this.#work = work
-    try {
-      let failure: unknown
-      do {
-        work.again = false
-        failure = await this.#comeUp(run, wanted())
-      } while (work.again && failure === undefined)
-      this.#cameUp(run, wanted(), failure)
-    } catch (error) {
-      this.#stayedDown(run, error)
-    } finally {
-      if (this.#work === work) this.#work = undefined
-    }
+    work.done = this.#carryOut(work, wanted)
+    return work.done
   }
 
   /** Whether something comes up now. */
   get isBusy(): boolean {
     return this.#work?.run === this.#core.works.run
+  }
+
+  /** Whether fewer came up than are wanted: the letter that says so decides when the others are tried again. */
+  get isShort(): boolean {
+    return this.#isShort
   }
 
   /**
@@ -72,6 +68,23 @@ export class StartUp {
     return true
   }
 
+  async #carryOut(work: { readonly run: number; again: boolean }, wanted: () => number): Promise<void> {
+    const { run } = work
+    this.#isShort = false
+    try {
+      let failure: unknown
+      do {
+        work.again = false
+        failure = await this.#comeUp(run, wanted())
+      } while (work.again && failure === undefined)
+      this.#cameUp(run, wanted(), failure)
+    } catch (error) {
+      this.#stayedDown(run, error)
+    } finally {
+      if (this.#work === work) this.#work = undefined
+    }
+  }
+
   /** @returns Why some did not, when others did. */
   async #comeUp(run: number, replicas: number): Promise<unknown> {
     const { works, assembly } = this.#core
@@ -92,8 +105,11 @@ export class StartUp {
     } else post('notready', standing.because, { run })
     if (failure !== undefined) {
       const { displaced, reason } = this.#tell(toStartFailure(id, failure))
+      this.#isShort = true
       post('thinned', reason, { crash: retries.crash(0, { displaced }), run })
-    } else if (set.staying.length < wanted) {
+    } else if (standing.state === 'starting' && set.staying.length < wanted) {
+      // While it starts nobody judges the loss of one of several.
+      this.#isShort = true
       post('thinned', 'an instance was lost while others came up', { crash: retries.crash(0), run })
     }
   }

@@ -138,9 +138,10 @@ export class Unit {
       },
       serves: () => this.serves,
       reload: async (order) => {
+        const { good = [] } = memory()
         const result = await this.reload(order)
         // Before anybody else has a turn: a save that waits would bring it back.
-        if (order.abandons === true && result.reloaded) await this.#abandon(result.generation, order.actor)
+        if (order.abandons === true && result.reloaded) await this.#abandon(result, good, order.actor)
         return result
       },
       giveWayTo: (generation) => this.#reloads.giveWayTo(generation),
@@ -550,19 +551,27 @@ export class Unit {
   #fill(): void {
     const { retries } = this.#core
     const missing = this.replicasWanted - (this.serving?.staying.length ?? 0)
-    if (missing <= 0 || this.#startUp.isBusy || retries.atMs !== undefined) return
+    const { isBusy, isShort } = this.#startUp
+    if (missing <= 0 || isBusy || isShort || retries.atMs !== undefined) return
     this.#post('due', 'some of it was lost meanwhile', { run: this.#core.works.run })
   }
 
-  /** What the folder holds, when another generation was named to stay. */
-  async #abandon(stays: string | null, actor: Actor): Promise<void> {
-    const held = await this.#core.env.catalog.survey(this.id).catch(() => undefined)
+  /** What somebody left for a generation that is to stay: the content of the folder, and what was good after that one. */
+  async #abandon(
+    { generation, previous_generation: left }: ReloadResult,
+    good: readonly string[],
+    actor: Actor,
+  ) {
     // A folder that cannot be read brings nothing up by itself.
-    if (held === undefined || held.id === stays || this.refusal(held.id) !== undefined) return
-    const reason = `${actor.name} went back to ${stays?.slice(0, 12)}`
-    this.#reloads.condemn(held.id, ROLLED_BACK_BY_HAND, reason)
-    const d = { generation: held.id, phase: ROLLED_BACK_BY_HAND, reason, to: stays }
-    await this.#record('module.generation_refused', d, actor)
+    const held = await this.#core.env.catalog.survey(this.id).catch(() => undefined)
+    const wentBack = left !== null && good.indexOf(generation ?? '') < good.indexOf(left)
+    for (const id of new Set([held?.id, ...(wentBack && good.includes(generation ?? '') ? [left] : [])])) {
+      if (id === undefined || id === generation || this.refusal(id) !== undefined) continue
+      const reason = `${actor.name} went back to ${generation?.slice(0, 12)}`
+      this.#reloads.condemn(id, ROLLED_BACK_BY_HAND, reason)
+      const d = { generation: id, phase: ROLLED_BACK_BY_HAND, reason, to: generation }
+      await this.#record('module.generation_refused', d, actor)
+    }
   }
 
   /** Those that require it are told when it comes or goes, whatever its state is called. */

@@ -224,6 +224,10 @@ t.test(
         status: 200,
         json: { success: true, result: { value: 5, previous: 1, applied: 'live' } },
       },
+      'POST /v1/commands/scale_module': {
+        status: 200,
+        json: { success: true, result: { replicas: 3, previous: 1, ready: 2, state: 'started' } },
+      },
       'POST /v1/commands/call_action': {
         status: 200,
         json: { success: true, result: { output: { rows: 3 }, duration_ms: 1 } },
@@ -239,8 +243,8 @@ t.test(
           result: {
             state: 'queued',
             since: MODULE.since,
-            because: [],
-            blocked_on: 'the lane',
+            because: [{ at: 't', seq: 1, type: 'x.y', say: 'it hung', detail: 'at f (a.js:1:2)\nat g' }],
+            blocked_on: 'the lane\nat h',
             next: null,
             remedy: null,
           },
@@ -249,27 +253,33 @@ t.test(
       'GET /v1/audit': { status: 200, json: { facts: [], count: 0, head: 30, next: null } },
     })
     const at = ['--data-dir', fake.dataDir]
-    const [status, modules, configured, called, metrics, explained, json, key, audit] = await Promise.all([
-      nexus(['status', ...at]),
-      nexus(['modules', ...at]),
-      nexus(['configure', 'a/b', 'interval_ms', '5', ...at]),
-      nexus(['call', 'a/b/run', '{"path":"x"}', ...at]),
-      nexus(['metrics', 'a/b', ...at]),
-      nexus(['explain', 'm-1', ...at]),
-      nexus(['status', '--json', ...at]),
-      nexus(['key', 'show', ...at]),
-      nexus(['audit', 'tail', '-n', '5', ...at]),
-    ])
+    const [status, modules, configured, called, metrics, explained, json, key, audit, scaled] =
+      await Promise.all([
+        nexus(['status', ...at]),
+        nexus(['modules', ...at]),
+        nexus(['configure', 'a/b', 'interval_ms', '5', ...at]),
+        nexus(['call', 'a/b/run', '{"path":"x"}', ...at]),
+        nexus(['metrics', 'a/b', ...at]),
+        nexus(['explain', 'm-1', ...at]),
+        nexus(['status', '--json', ...at]),
+        nexus(['key', 'show', ...at]),
+        nexus(['audit', 'tail', '-n', '5', ...at]),
+        nexus(['scale', 'a/b', '3', ...at]),
+      ])
     t.match([status.code, status.out], [0, /ready {5}yes\n/])
     t.match([modules.code, modules.out], [0, /^MODULE {2}STATE[\s\S]*\na\/b {5}started {2}healthy {4}1\/1/])
     t.strictSame(modules.out.includes('\u001b'), false, 'no colour in a pipe')
     t.strictSame([configured.code, configured.out], [0, 'a/b: interval_ms 1 → 5, applied live\n'])
     t.strictSame([called.code, JSON.parse(called.out)], [0, { rows: 3 }])
     t.strictSame([metrics.code, metrics.out], [0, 'up 1\n'])
-    t.match([explained.code, explained.out], [0, /blocked on {2}the lane/])
+    t.match(
+      [explained.code, explained.out],
+      [0, /blocked on {2}the lane\n {4}at h\nbecause\n.*it hung\n {6}at f \(a.js:1:2\)\n {6}at g\n/],
+    )
     t.strictSame([json.code, JSON.parse(json.out)], [0, STATUS])
     t.match([key.code, key.out, key.err], [0, 'nxk_operator\n', /no terminal/])
     t.strictSame([audit.code, audit.out], [0, ''])
+    t.strictSame([scaled.code, scaled.out], [1, 'a/b: 1 → 3 instances, 2 ready; it is started\n'])
 
     const asked = (url: string) => fake.asked.find((one) => one.url === url)
     t.match(asked('/v1/commands/configure'), {

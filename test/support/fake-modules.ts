@@ -3,11 +3,12 @@ import type { CatalogEntry, Generation, ModuleCatalog } from '../../daemon/catal
 import type { Fact, FactDraft } from '../../daemon/contracts/fact.ts'
 import { NexusError } from '../../daemon/contracts/failure.ts'
 import { type Manifest, ManifestSchema } from '../../daemon/contracts/manifest.ts'
+import type { ConfigChange } from '../../daemon/contracts/module.ts'
 import type { CallOrder, Departure, HostPool, Instance, SpawnOrder } from '../../daemon/host/port.ts'
 import { seededChance } from '../../daemon/kit/chance.ts'
 import { checker } from '../../daemon/kit/schema.ts'
-import type { PortKeeper } from '../../daemon/listen/port.ts'
 import type { SupervisorEnvironment } from '../../daemon/supervisor/port.ts'
+import { FakePorts } from './fake-ports.ts'
 import { TestClock } from './test-clock.ts'
 
 const asManifest = checker<Manifest>(ManifestSchema, { defaults: true })
@@ -17,7 +18,7 @@ export interface FakeCode {
   readonly start?: (order: SpawnOrder) => Promise<void>
   readonly action?: (order: CallOrder) => Promise<unknown>
   readonly health?: () => Promise<{ status: 'healthy' | 'degraded' | 'unhealthy'; reason?: string }>
-  readonly configure?: () => Promise<'applied' | 'needs-reload'>
+  readonly configure?: (order: SpawnOrder, change: ConfigChange) => Promise<'applied' | 'needs-reload'>
   readonly snapshot?: (instance: string) => Promise<unknown>
   readonly halt?: (instance: string) => Promise<void>
 }
@@ -68,8 +69,8 @@ export class FakeInstance implements Instance {
     return this.#code.health?.() ?? Promise.resolve({ status: 'healthy' })
   }
 
-  configure(): Promise<'applied' | 'needs-reload'> {
-    return this.#code.configure?.() ?? Promise.resolve('needs-reload')
+  configure(change: ConfigChange): Promise<'applied' | 'needs-reload'> {
+    return this.#code.configure?.(this.order, change) ?? Promise.resolve('needs-reload')
   }
 
   snapshot(): Promise<unknown> {
@@ -98,6 +99,9 @@ export const CRASH: Departure = { how: 'exited', exitCode: 1, signal: null }
 /** A module folder, hosts and a journal in memory: everything a supervisor stands on. */
 export class FakeWorld {
   readonly clock = new TestClock()
+  readonly ports = new FakePorts()
+  /** What modules said, and what was said about them in their logs. */
+  readonly lines: { readonly level: string; readonly message: string; readonly fields?: object }[] = []
   readonly facts: Fact[] = []
   readonly instances: FakeInstance[] = []
   readonly bugs: unknown[] = []
@@ -136,13 +140,13 @@ export class FakeWorld {
     return {
       catalog: this.#catalog(),
       hosts: this.#hosts(),
-      ports: NO_PORTS,
+      ports: this.ports,
       clock: this.clock,
       chance: seededChance(1),
       append: (draft) => this.#append(draft),
       keep: (bytes) => Promise.resolve({ sha256: randomBytes(32).toString('hex'), bytes: bytes.byteLength }),
       command: () => Promise.resolve({}),
-      said: () => {},
+      said: (_, __, line) => this.lines.push(line),
       measured: () => {},
       changed: () => {},
       log: () => {},
@@ -231,16 +235,4 @@ export class FakeWorld {
       },
     }
   }
-}
-
-/** For modules that have none. */
-const NO_PORTS: PortKeeper = {
-  hold: async () => {},
-  paths: () => ({}),
-  direct: () => {},
-  drain: async () => {},
-  forget: () => {},
-  release: async () => {},
-  status: () => [],
-  close: async () => {},
 }
