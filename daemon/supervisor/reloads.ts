@@ -109,6 +109,11 @@ export class Reloads {
     return done
   }
 
+  /** How many replicas of this code should run. */
+  wanted(generation: Generation): number {
+    return this.#options.wanted(generation)
+  }
+
   /** What a reload is to bring up: a kept generation when it is named, else what the folder holds. */
   next({ generation }: ReloadOrder): Promise<Generation> {
     const { id, env } = this.#options.core

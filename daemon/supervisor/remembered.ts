@@ -133,6 +133,7 @@ function refuse(memory: ModuleMemory, d: Body): void {
   const entry = { generation: d['generation'], phase: String(phase), reason: String(reason), to: String(to) }
   const others = memory.refused.filter(({ generation }) => generation !== entry.generation)
   memory.refused = [...others.slice(1 - GENERATIONS_MAX), entry]
+  if (phase === ROLLED_BACK_BY_HAND) memory.good = memory.good?.filter((id) => id !== entry.generation) ?? []
 }
 
 const LOSSES: ReadonlySet<string> = new Set([

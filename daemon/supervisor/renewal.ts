@@ -36,7 +36,9 @@ export async function renew(
   retries.forgive()
   post('renew', 'its code or its settings changed', { generation: next })
   await arrival().catch(() => {}) // the result says how it went
-  const reloaded = standing.state === 'started' && works.generation?.id === next.id
+  // Scaled to none, it has the new code without running any.
+  const isThere = standing.state === 'started' || (standing.state === 'waiting' && reloads.wanted(next) === 0)
+  const reloaded = isThere && works.generation?.id === next.id
   const durationMs = Math.round(env.clock.elapsed() - startedMs)
   return {
     ...notReloaded(id, works.generation?.id ?? null, standing.because),

@@ -23,7 +23,8 @@ export interface RequestsOptions {
 export class Requests {
   readonly #options: RequestsOptions
   readonly #turns: Keyed
-  readonly #reloads = new Map<string, Promise<ReloadResult>>()
+  /** The order that came last, while it waits or is carried out: only to that one can an equal one be added. */
+  #newest: { readonly key: string; readonly done: Promise<ReloadResult> } | undefined
 
   constructor(options: RequestsOptions) {
     this.#options = options
@@ -32,25 +33,26 @@ export class Requests {
 
   /** Any other change: of settings, of the number of replicas. @throws What `full` makes, and what `work` throws. */
   change<T>(work: () => Promise<T>): Promise<T> {
+    this.#newest = undefined
     return this.#turns.run('', work)
   }
 
   /** @throws NexusError when what should be loaded cannot be had, and nothing serves or it was named. */
   async reload(order: ReloadOrder): Promise<ReloadResult> {
     const key = await this.#keyOf(order)
-    for (let equal = this.#reloads.get(key); equal !== undefined; equal = this.#reloads.get(key)) {
-      const result = await equal
+    while (this.#newest?.key === key) {
+      const result = await this.#newest.done
       // A save that found nothing new is no answer for somebody who wants a reload in any case.
       if (order.onlyIfChanged || result.reloaded || result.rolled_back) return result
     }
-    const done = this.#begin(order)
-    if (key === '') return done
-    this.#reloads.set(key, done)
-    const forget = (): void => {
-      if (this.#reloads.get(key) === done) this.#reloads.delete(key)
+    const newest = { key, done: this.#begin(order) }
+    // What cannot be read has no name: it is equal to nothing.
+    this.#newest = key === '' ? undefined : newest
+    try {
+      return await newest.done
+    } finally {
+      if (this.#newest === newest) this.#newest = undefined
     }
-    done.then(forget, forget)
-    return done
   }
 
   /** Where nothing serves there is nothing to lose: the newest start takes the place of the one under way. */
