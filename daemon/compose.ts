@@ -164,7 +164,8 @@ async function moduleEnvironment(
     append: (draft) => append(late, draft),
     keep: (bytes) => opened(late.memory, 'the journal').artifacts.put(bytes),
     command: () => Promise.reject(new NexusError('NOT_AVAILABLE', { what: 'a command during the start' })),
-    said: (moduleId, instance, { level, message, fields, stream }) => {
+    said: (moduleId, instance, { level, message, fields, stream, dropped }) => {
+      if (dropped !== undefined) late.meters?.dropped(moduleId, dropped)
       const line = { module: moduleId, instance, ...(stream === undefined ? {} : { stream }), ...fields }
       log.write(level, message, line)
       lines.keep(moduleId, { time: new Date(clock.now()).toISOString(), level, msg: message, ...line })

@@ -4,7 +4,11 @@ import type { LogParams } from '../contracts/wire.ts'
 import type { Clock, Timer } from '../kit/clock.ts'
 import { LineSplitter } from './lines.ts'
 
-export type OutputLine = LogParams & { readonly stream?: 'stdout' | 'stderr' }
+export type OutputLine = LogParams & {
+  readonly stream?: 'stdout' | 'stderr'
+  /** The line tells that so many others were dropped. */
+  readonly dropped?: number
+}
 
 /**
  * What an instance writes and logs, as lines at a bounded rate: `linesMax` a second, the rest counted and told.
@@ -35,7 +39,7 @@ export class OutputGate {
   capture(source: Readable, stream: 'stdout' | 'stderr'): void {
     const splitter = new LineSplitter(LINE_BYTES_MAX, 'cut')
     const level = stream === 'stdout' ? 'info' : 'warn'
-    const pass = (text: string): void => this.pass({ level, message: printable(text), stream })
+    const pass = (text: string): void => this.pass({ level, message: text, stream })
     this.#streams.push(source)
     source.on('data', (chunk: Buffer) => {
       this.#open()
@@ -56,7 +60,7 @@ export class OutputGate {
   pass(line: OutputLine): void {
     this.#open()
     this.#lines += 1
-    if (this.#lines <= this.#linesMax) this.#tell(line)
+    if (this.#lines <= this.#linesMax) this.#tell({ ...line, message: printable(line.message) })
   }
 
   /** Tells what was dropped so far; the process has ended. */
@@ -77,15 +81,20 @@ export class OutputGate {
     for (const each of this.#streams) each.resume()
     if (dropped <= 0) return
     const message = `${dropped} lines were dropped: more than ${this.#linesMax} within a second`
-    this.#tell({ level: 'warn', message, fields: { dropped } })
+    this.#tell({ level: 'warn', message, fields: { dropped }, dropped })
   }
 }
 
-/** Escape sequences and control characters could rewrite the screen of whoever reads the log. */
+/**
+ * Escape sequences and control characters could rewrite the screen of whoever reads the log; marks of direction could
+ * make a line read as what it does not say.
+ */
 function printable(text: string): string {
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is taken out.
-  return stripVTControlCharacters(text).replace(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f]/g, '')
+  return stripVTControlCharacters(text).replace(UNPRINTABLE, '')
 }
+
+// biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is taken out.
+const UNPRINTABLE = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u200e\u200f\u2028-\u202e\u2066-\u2069]/g
 
 function countLines(chunk: Buffer): number {
   let lines = 0

@@ -7,7 +7,8 @@ import type {
   MissionContext,
   RecordPaths,
 } from '../contracts/module.ts'
-import type { HeartbeatParams, LogParams, MetricsParams } from '../contracts/wire.ts'
+import type { HeartbeatParams, MetricsParams } from '../contracts/wire.ts'
+import type { OutputLine } from './output.ts'
 
 /**
  * Where module code runs. The supervisor knows only this file: the host process and the in-memory host of the tests
@@ -70,7 +71,7 @@ export interface SpawnOrder extends SpawnProfile {
 
 /** What an instance says of its own accord. Called in order; must not throw. */
 export interface InstanceListener {
-  log(line: LogParams & { readonly stream?: 'stdout' | 'stderr' }): void
+  log(line: OutputLine): void
   metrics(params: MetricsParams): void
   /** It said `notReady`, or took it back. */
   notReady(reason: string, retryInMs: number | undefined): void

@@ -23,7 +23,11 @@ export interface SupervisorEnvironment {
   /** A module asks for a daemon command. */
   command(moduleId: string, name: string, params: Readonly<Record<string, unknown>>): Promise<unknown>
   /** What an instance said. */
-  said(moduleId: string, instance: string, line: LogParams & { readonly stream?: 'stdout' | 'stderr' }): void
+  said(
+    moduleId: string,
+    instance: string,
+    line: LogParams & { readonly stream?: 'stdout' | 'stderr'; readonly dropped?: number },
+  ): void
   measured(moduleId: string, params: MetricsParams): void
   /** A unit is no longer what it was: state, replicas or settings. */
   changed(subject: UnitView): void

@@ -76,6 +76,11 @@ export class Meters {
     this.#counters.commands.inc({ command, outcome })
   }
 
+  /** Lines of a module that were beyond its limit. */
+  dropped(module: string, lines: number): void {
+    this.#counters.dropped.inc({ module }, lines)
+  }
+
   called(module: string, action: string, durationMs: number): void {
     this.#histograms.action.observe({ module, action }, durationMs / 1_000)
   }
@@ -136,6 +141,7 @@ function makeCounters(registry: Registry) {
       'command',
       'outcome',
     ]),
+    dropped: counter('module_log_lines_dropped', 'Lines beyond limits.log_lines_per_s.', ['module']),
     http: counter('http_requests', 'HTTP requests answered.', ['method', 'route', 'status']),
   }
 }
