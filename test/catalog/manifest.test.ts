@@ -163,16 +163,19 @@ t.test('what one field says about another is judged', async (t) => {
 t.test('what this version does not keep is refused, not ignored', async (t) => {
   t.strictSame(
     await issuesOf(t, {
-      runtime: 'shared',
       sandbox: true,
       permissions: { secrets: ['token'] },
     }),
     [
-      '/runtime "shared" is not built yet; remove the field, or choose "process"',
       '/sandbox is not built yet; remove it if the permissions of Node are wall enough for this module',
       '/permissions/secrets is not built yet; remove it, and hand the secret over by `env` or a file meanwhile',
     ],
   )
+})
+
+t.test('a module that shares its process cannot have a sandbox', async (t) => {
+  const issues = await issuesOf(t, { runtime: 'shared', sandbox: true })
+  t.strictSame(issues, ['/sandbox is built around one module; remove it, or `"runtime": "shared"`'])
 })
 
 t.test('a port has a name and an address of its own', async (t) => {

@@ -236,20 +236,27 @@ t.test(
     )
 
     const stuck = await pair(t, 'stuck')
-    await t.rejects(call(stuck.one, 'ignores', null, { timeoutMs: 20 }), { facts: { stuck: 1 } })
+    await t.rejects(call(stuck.one, 'ignores', null, { timeoutMs: 20 }), {
+      code: 'CALL_EXPIRED',
+      facts: { stuck: 1 },
+    })
     stuck.one.kill('an action of it did not end')
     t.match(await stuck.other.gone, { how: 'displaced', culprit: stuck.one.id })
   },
 )
 
 t.test('code that cannot be loaded fails with its place, and the others go on', async (t) => {
+  const code = 'MODULE_START_FAILED'
   const calm = await spawn(t, 'broken/calm')
-  const place = { facts: { phase: 'import', unloadable: 1, reason: "Unexpected token ';' (index.js:2)" } }
+  const place = {
+    code,
+    facts: { phase: 'import', unloadable: 1, reason: "Unexpected token ';' (index.js:2)" },
+  }
   const broken = 'export default {\n  start() { const x = ; }\n}\n'
   await t.rejects(pool.spawn(shared('broken/syntax', { code: broken })), place)
-  const thrown = { facts: { phase: 'import', unloadable: 0, reason: 'boom (index.js:1)' } }
+  const thrown = { code, facts: { phase: 'import', unloadable: 0, reason: 'boom (index.js:1)' } }
   await t.rejects(pool.spawn(shared('broken/throws', { code: "throw new Error('boom')" })), thrown)
-  const outside = { facts: { unloadable: 1, reason: /lies outside the module|Cannot find package/ } }
+  const outside = { code, facts: { unloadable: 1, reason: /lies outside the module|Cannot find package/ } }
   await t.rejects(pool.spawn(shared('broken/outside', { code: "import 'tap'\nexport default {}" })), outside)
   t.equal(await call(calm, 'echo', 1), 1)
 })
@@ -257,6 +264,7 @@ t.test('code that cannot be loaded fails with its place, and the others go on', 
 t.test('who is displaced while it is imported is given another place', async (t) => {
   const reason = 'its process exited with code 3'
   const bad = t.rejects(pool.spawn(shared('young/bad', { code: 'process.exit(3)\nexport default {}' })), {
+    code: 'MODULE_START_FAILED',
     facts: { phase: 'import', reason, exit_code: 3 },
   })
   const good = await spawn(t, 'young/good')
