@@ -338,8 +338,8 @@ t.test('commands answer in one form at every status', async (t) => {
     await ask('POST /v1/commands/get_status', { body: '{' }),
     await ask('POST /v1/commands/get_status', { headers: { 'content-type': 'text/plain' } }),
     await ask('POST /v1/commands/stop_module', { body: { module_id: 'vitals/beat' } }),
-    await ask('POST /v1/commands/scale_module', {
-      body: { module_id: 'vitals/beat', replicas: 2 },
+    await ask('POST /v1/commands/trigger_chaos', {
+      body: { experiment: 'kill' },
       headers: { authorization: 'Bearer admin' },
     }),
   ]
