@@ -16,11 +16,12 @@ export function judgeManifest(moduleId: ModuleId, manifest: Manifest): Issue[] {
   return [
     ...named,
     ...unbuilt(manifest),
+    ...sandboxIssues(manifest),
     ...programIssues(manifest),
     ...permissionIssues(manifest.permissions),
     ...configIssues(manifest.config),
     ...actionIssues(manifest),
-    ...timeIssues(manifest),
+    ...limitIssues(manifest),
     ...requireIssues(manifest.requires),
     ...listenIssues(manifest.listen),
   ]
@@ -29,13 +30,6 @@ export function judgeManifest(moduleId: ModuleId, manifest: Manifest): Issue[] {
 /** Valid words of the format that this version does not keep: refused, since ignoring them would be a lie. */
 function unbuilt(manifest: Manifest): Issue[] {
   const issues: Issue[] = []
-  if (manifest.sandbox && manifest.runtime === 'shared') {
-    const detail = 'is built around one module; remove it, or `"runtime": "shared"`'
-    issues.push({ pointer: '/sandbox', detail })
-  } else if (manifest.sandbox) {
-    const detail = 'is not built yet; remove it if the permissions of Node are wall enough for this module'
-    issues.push({ pointer: '/sandbox', detail })
-  }
   if (manifest.reload === 'canary') {
     const detail = '"canary" is not built yet; take "rolling", whose first instance shows bad code alone'
     issues.push({ pointer: '/reload', detail })
@@ -45,6 +39,12 @@ function unbuilt(manifest: Manifest): Issue[] {
     issues.push({ pointer: '/permissions/secrets', detail })
   }
   return issues
+}
+
+function sandboxIssues({ sandbox, runtime }: Manifest): Issue[] {
+  if (!sandbox || runtime !== 'shared') return []
+  const detail = 'is built around one module; remove it, or `"runtime": "shared"`'
+  return [{ pointer: '/sandbox', detail }]
 }
 
 /** What runs: a file of JavaScript, or any program. */
@@ -153,8 +153,12 @@ function selfTestIssues(manifest: Manifest, inputs: ReadonlyMap<string, Checker<
   })
 }
 
-function timeIssues({ limits, restart }: Manifest): Issue[] {
+function limitIssues({ runtime, limits, restart }: Manifest): Issue[] {
   const issues: Issue[] = []
+  if (runtime === 'process' && limits.memory_mb < HOST_MB_MIN) {
+    const detail = `must be ${HOST_MB_MIN} at least: Node itself needs 45; "runtime": "shared" needs less`
+    issues.push({ pointer: '/limits/memory_mb', detail })
+  }
   if (limits.heartbeat_kill_ms <= limits.heartbeat_suspect_ms) {
     issues.push({ pointer: '/limits/heartbeat_kill_ms', detail: 'must be above heartbeat_suspect_ms' })
   }
@@ -163,6 +167,9 @@ function timeIssues({ limits, restart }: Manifest): Issue[] {
   }
   return issues
 }
+
+/** An idle host, and something to work with. */
+const HOST_MB_MIN = 64
 
 function requireIssues(requires: readonly string[]): Issue[] {
   return requires.flatMap((id, index) =>

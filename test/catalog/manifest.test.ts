@@ -163,11 +163,9 @@ t.test('what one field says about another is judged', async (t) => {
 t.test('what this version does not keep is refused, not ignored', async (t) => {
   t.strictSame(
     await issuesOf(t, {
-      sandbox: true,
       permissions: { secrets: ['token'] },
     }),
     [
-      '/sandbox is not built yet; remove it if the permissions of Node are wall enough for this module',
       '/permissions/secrets is not built yet; remove it, and hand the secret over by `env` or a file meanwhile',
     ],
   )
@@ -176,6 +174,19 @@ t.test('what this version does not keep is refused, not ignored', async (t) => {
 t.test('a module that shares its process cannot have a sandbox', async (t) => {
   const issues = await issuesOf(t, { runtime: 'shared', sandbox: true })
   t.strictSame(issues, ['/sandbox is built around one module; remove it, or `"runtime": "shared"`'])
+})
+
+t.test('a sandbox is a wish like any other, and less memory than Node itself needs is none', async (t) => {
+  const needs = 'must be 64 at least: Node itself needs 45; "runtime": "shared" needs less'
+  const limits = { memory_mb: 63 }
+  t.strictSame(
+    [
+      await issuesOf(t, { sandbox: true, limits: { memory_mb: 64 } }),
+      await issuesOf(t, { limits }),
+      await issuesOf(t, { limits, runtime: 'shared' }),
+    ],
+    [[], [`/limits/memory_mb ${needs}`], []],
+  )
 })
 
 t.test('a port has a name and an address of its own', async (t) => {
