@@ -1,5 +1,6 @@
 import { NexusError } from '../contracts/failure.ts'
 import type { ConfigChange, ConfigureAnswer, HealthAnswer } from '../contracts/module.ts'
+import type { HeartbeatParams } from '../contracts/wire.ts'
 import type { Clock } from '../kit/clock.ts'
 import { Ears } from './ears.ts'
 import { ExecArrival } from './exec-arrival.ts'
@@ -18,6 +19,7 @@ import type {
   Isolation,
   SpawnOrder,
 } from './port.ts'
+import { readProcess } from './process-table.ts'
 import type { Patient, PulseWatch } from './watch.ts'
 
 /** Any program, as an instance: one that speaks as every instance does, or one known by its exit and sockets alone. */
@@ -74,8 +76,8 @@ export class ExecInstance implements Instance, Patient {
     return this.#host.isolation
   }
   get stats(): InstanceStats {
-    const { newest: heartbeat, cpuPercent } = this.#figures
-    return { heartbeat, cpuPercent, calls: this.#talk.sent, inFlight: this.#talk.inFlight }
+    const { cpuPercent } = this.#figures
+    return { heartbeat: this.#seen, cpuPercent, calls: this.#talk.sent, inFlight: this.#talk.inFlight }
   }
   get actions(): readonly string[] {
     return this.#talk.answer?.actions ?? []
@@ -131,6 +133,13 @@ export class ExecInstance implements Instance, Patient {
 
   hung(missingMs: number): void {
     this.#end({ how: 'hung', missingMs })
+  }
+
+  /** What it says of itself; of one that does not say how much memory it has, the system does. */
+  get #seen(): HeartbeatParams {
+    const { newest = { rss_bytes: 0, cpu_ms: 0, loop_lag_ms: 0, elu: 0 } } = this.#figures
+    if (newest.rss_bytes > 0) return newest
+    return { ...newest, rss_bytes: readProcess(this.#host.program ?? 0)?.residentBytes ?? 0 }
   }
 
   #listen(): void {

@@ -132,7 +132,7 @@ export interface CallOrder {
 }
 
 export interface InstanceStats {
-  /** The last heartbeat, if one came yet. */
+  /** The last heartbeat, if one came yet; of a program that sends none, what the system says of it. */
   readonly heartbeat: HeartbeatParams | undefined
   /** Of one processor, between the last two heartbeats; 0 until there are two. */
   readonly cpuPercent: number

@@ -149,6 +149,7 @@ t.test('a silent program has started when it runs, is well, and has nothing to h
   )
   const change = { key: 'a', value: 1, previous: 0, config: { a: 1 } }
   t.equal(await instance.configure(change, 1_000), 'needs-reload')
+  t.ok((instance.stats.heartbeat?.rss_bytes ?? 0) > 100_000, 'the system knows how large it is')
 })
 
 t.test('TERM ends a script and all that it has started; one that does not listen is killed', async (t) => {
@@ -226,13 +227,20 @@ t.test('one that speaks late is asked to start then, and ends when that fails', 
 
 t.test('heartbeats are watched from the first one on, also of one that never answers', async (t) => {
   const limits = { heartbeat_suspect_ms: 100, heartbeat_kill_ms: 300 }
-  const beat = tell('heartbeat', { rss_bytes: 7, cpu_ms: 0, loop_lag_ms: 0, elu: 0 })
+  const beats = [
+    tell('heartbeat', { rss_bytes: 7, cpu_ms: 0, loop_lag_ms: 0, elu: 0 }),
+    `echo '{"jsonrpc":"2.0","method":"heartbeat"}' >&3`,
+  ]
   const ear = new Ear()
   const words = [tell('notready', { reason: 'warming up' }), tell('log', { level: 'warn', message: 'ouch' })]
-  const instance = await spawn(t, `sleep 0.5; ${[...words, tell('ready', {}), beat].join('; ')}; ${WAIT}`, {
-    limits,
-    listener: ear.listener,
-  })
+  const instance = await spawn(
+    t,
+    `sleep 0.5; ${[...words, tell('ready', {}), ...beats].join('; ')}; ${WAIT}`,
+    {
+      limits,
+      listener: ear.listener,
+    },
+  )
   await instance.start()
   t.match(await instance.gone, { how: 'hung' })
   t.equal(instance.stats.heartbeat?.rss_bytes, 7)
@@ -360,7 +368,7 @@ t.test('the module in Python does all that a module can do', { skip: NO_PYTHON }
   t.match(await instance.health(1_000), { status: 'degraded' })
   t.equal(await instance.configure({ ...change, key: 'warmup_ms' }, 1_000), 'needs-reload')
   t.match(await instance.snapshot(1_000), { measured: Number })
-  while (instance.stats.heartbeat === undefined) await call(instance, 'measure', { pause_ms: 20 })
+  while ((instance.stats.heartbeat?.cpu_ms ?? 0) === 0) await call(instance, 'measure', { pause_ms: 20 })
   await instance.halt(5_000)
   t.match(ear.said, [{ notReady: 'the sensor warms up' }])
   t.ok(ear.logs().includes('thermometer is on') && ear.logs().includes('thermometer is off'))
