@@ -10,6 +10,7 @@ import { readInitializeAnswer } from './heard.ts'
 import type { PulseLimits } from './heartbeat.ts'
 import { departureOf, type HostProcess } from './host-process.ts'
 import { introductionOf } from './introduction.ts'
+import { withLastWords } from './last-words.ts'
 import type {
   CallAnswer,
   CallOrder,
@@ -59,7 +60,9 @@ export class ProcessInstance implements Instance, Patient {
       suspectMs: order.limits.heartbeat_suspect_ms,
       killMs: order.limits.heartbeat_kill_ms,
     }
-    this.gone = host.ended.then((ending) => this.#because ?? departureOf(ending))
+    this.gone = host.ended.then(
+      (ending) => this.#because ?? withLastWords(departureOf(ending), this.#lastWords, order.dir),
+    )
     const ears = new Ears({
       order,
       calls: this.#talk.calls,

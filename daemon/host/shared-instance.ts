@@ -6,6 +6,7 @@ import { thrownOf } from './calls.ts'
 import { Ears } from './ears.ts'
 import { readInitializeAnswer } from './heard.ts'
 import { introductionOf } from './introduction.ts'
+import { withLastWords } from './last-words.ts'
 import { OutputGate, type OutputLine } from './output.ts'
 import type {
   CallAnswer,
@@ -184,7 +185,8 @@ export class SharedInstance implements Instance, Suspect {
     this.#isGone = true
     this.#talk.close()
     this.#lines.close()
-    this.#leave(this.#wanted ?? departure ?? { how: 'halted' })
+    const own = departure && withLastWords(departure, this.#lastWords, this.dir)
+    this.#leave(this.#wanted ?? own ?? { how: 'halted' })
   }
 
   async #part(stopMs: number, departure: Departure): Promise<void> {

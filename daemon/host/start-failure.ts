@@ -53,7 +53,7 @@ export function explainStart({
   }
   if (error.how !== 'closed') return startFailure(order.moduleId, phase, brokenSentence(error), {}, error)
   const exit = departure?.how === 'exited' ? { exit_code: departure.exitCode ?? -1 } : {}
-  const displaced = departure?.how === 'displaced' ? { displaced: 1 } : {}
+  const displaced = departure?.how === 'displaced' ? displacedFacts(departure.culprit) : {}
   const reason = `its process ${sentence(departure)}`
   return startFailure(
     order.moduleId,
@@ -62,6 +62,10 @@ export function explainStart({
     { stack: lastWords ?? withoutInternals(report), ...exit, ...displaced },
     error,
   )
+}
+
+function displacedFacts(culprit: string | undefined): FailureFacts {
+  return culprit === undefined ? { displaced: 1 } : { displaced: 1, culprit }
 }
 
 /** `MODULE_START_FAILED`, with the phase it failed in. */
@@ -76,7 +80,7 @@ export function startFailure(
 }
 
 /** The first line of a file of the module that a stack names, as `file:line` within its folder. */
-function placeIn(stack: string, folder: string): string | undefined {
+export function placeIn(stack: string, folder: string): string | undefined {
   // Frames of CommonJS name paths, those of ES modules URLs.
   for (const root of [pathToFileURL(folder).href, folder]) {
     const from = stack.indexOf(`${root}/`)
