@@ -109,6 +109,7 @@ export class FakeWorld {
   readonly #folders = new Map<string, { manifest: Manifest; generation: string }>()
   readonly #kept = new Map<string, Generation>()
   readonly #listeners: ((fact: Fact) => void)[] = []
+  touched: (moduleId: string) => void = () => {}
   settled: (moduleId: string) => void = () => {}
 
   /** Writes a module to the fake disk. */
@@ -214,6 +215,7 @@ export class FakeWorld {
       },
       prune: async () => {},
       watch: async (listener) => {
+        this.touched = (moduleId) => listener.touched(moduleId)
         this.settled = (moduleId) => listener.settled(moduleId)
       },
       close: async () => {},
