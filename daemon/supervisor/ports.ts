@@ -1,5 +1,4 @@
 import { NexusError } from '../contracts/failure.ts'
-import type { Manifest } from '../contracts/manifest.ts'
 import type { PortKeeper } from '../listen/port.ts'
 import type { Doors, Replica, ReplicaSet } from './replica-set.ts'
 
@@ -14,7 +13,8 @@ export class ModulePorts implements Doors {
   /** Sets that run or come up: during a reload the ports of both are held. */
   readonly #sets = new Set<ReplicaSet>()
   #last: Promise<void> = Promise.resolve()
-  #holds = false
+  /** What is held, in one text; empty when nothing is. */
+  #held = ''
   #directed = ''
 
   /** @param ready - Those that take calls now. */
@@ -49,7 +49,7 @@ export class ModulePorts implements Doors {
 
   /** New connections go to whatever takes calls, too; while nothing does, they wait. */
   direct(): void {
-    if (!this.#holds) return
+    if (this.#held === '') return
     const fit = this.#ready()
       .filter(({ suspected }) => !suspected)
       .map(({ id }) => id)
@@ -73,8 +73,8 @@ export class ModulePorts implements Doors {
     this.#sets.clear()
     return this.#inTurn(async () => {
       this.#directed = ''
-      if (!this.#holds) return
-      this.#holds = false
+      if (this.#held === '') return
+      this.#held = ''
       await this.#keeper.release(this.#moduleId)
     })
   }
@@ -87,15 +87,15 @@ export class ModulePorts implements Doors {
   }
 
   async #holdAll(): Promise<void> {
-    const listen = unionOf([...this.#sets].map(({ generation }) => generation.manifest.listen))
-    if (listen.length === 0 && !this.#holds) return
-    await this.#keeper.hold(this.#moduleId, listen)
-    this.#holds = true
+    const listen = new Map(
+      [...this.#sets]
+        .flatMap(({ generation }) => generation.manifest.listen)
+        .map((entry) => [`${entry.name} ${entry.host}:${entry.port}`, entry] as const),
+    )
+    const held = [...listen.keys()].join()
+    if (held === this.#held) return
+    await this.#keeper.hold(this.#moduleId, [...listen.values()])
+    this.#held = held
     this.direct()
   }
-}
-
-function unionOf(lists: readonly Manifest['listen'][]): Manifest['listen'] {
-  const all = lists.flat().map((entry) => [`${entry.name} ${entry.host}:${entry.port}`, entry] as const)
-  return [...new Map(all).values()]
 }
