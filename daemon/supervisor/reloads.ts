@@ -10,6 +10,7 @@ import type { UnitCore } from './unit-core.ts'
 
 interface Running {
   readonly order: ReloadOrder
+  readonly old: ReplicaSet
   readonly swap: Swap
   readonly abort: AbortController
   readonly done: Promise<ReloadResult>
@@ -61,6 +62,8 @@ export class Reloads {
   async giveWayTo(target: string): Promise<void> {
     const running = this.#running
     if (running === undefined || running.order.generation !== undefined) return
+    // With the old code gone there would be nothing to go back to in the meantime.
+    if (running.old.ready.length === 0) return
     if ((await running.target) !== target) running.abort.abort('a newer save took its place')
   }
 
@@ -105,7 +108,7 @@ export class Reloads {
       (generation) => generation.id,
       () => undefined, // the swap itself tells why
     )
-    this.#running = { order, swap, abort, done, target }
+    this.#running = { order, old, swap, abort, done, target }
     return done
   }
 
