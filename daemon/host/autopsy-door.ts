@@ -46,10 +46,10 @@ export class InspectorDoor {
   take(line: string): boolean {
     if (this.#signalled === 'never' || !OWN_LINE.test(line)) return false
     const { port, path } = LISTENING.exec(line)?.groups ?? {}
-    if (port === undefined || path === undefined || this.#signalled !== 'waiting') return true
-    this.#signalled = 'before'
+    if (port === undefined || path === undefined) return true
     this.#address = { port: Number(port), path }
-    this.#told(this.#address)
+    if (this.#signalled === 'waiting') this.#told(this.#address)
+    this.#signalled = 'before'
     return true
   }
 }

@@ -12,6 +12,8 @@ export interface Posture {
   readonly target: string | undefined
   /** How often it was taken off a processor: the same number twice means that it never ran in between. */
   readonly switches: number
+  /** Processor time of its main thread since it started. */
+  readonly cpuMs: number
 }
 
 /** Looks at a process; undefined when it is gone, or is none of ours. */
@@ -19,7 +21,10 @@ export function readPosture(pid: number): Posture | undefined {
   try {
     const status = readFileSync(`/proc/${pid}/status`, 'latin1')
     const call = readCall(pid)
-    return { ...parseStatus(status), call, target: call === undefined ? undefined : targetOf(pid, call) }
+    const target = call === undefined ? undefined : targetOf(pid, call)
+    // Nanoseconds on a processor come first.
+    const cpuMs = Number.parseInt(readFileSync(`/proc/${pid}/schedstat`, 'latin1'), 10) / 1e6
+    return { ...parseStatus(status), call, target, cpuMs }
   } catch {
     return undefined
   }
@@ -27,7 +32,7 @@ export function readPosture(pid: number): Posture | undefined {
 
 /** What `/proc/<pid>/status` says of it. */
 export function parseStatus(status: string): Pick<Posture, 'state' | 'catchesUsr1' | 'switches'> {
-  const field = (name: string): string => new RegExp(`^${name}:\\s+(\\S+)`, 'm').exec(status)?.[1] ?? ''
+  const field = (name: string): string => new RegExp(`^${name}:[ \\t]+(\\S+)`, 'm').exec(status)?.[1] ?? ''
   const caught = BigInt(`0x${field('SigCgt') || '0'}`)
   return {
     state: field('State'),

@@ -52,7 +52,7 @@ export class Stall {
 
   /** It stayed silent for too long: what it departs with. */
   end(missingMs: number): Departure {
-    const { blockedAt, stack } = this.#autopsy.finding ?? {}
+    const { blockedAt, stack } = this.#autopsy.lastWord() ?? {}
     return {
       how: 'hung',
       missingMs,

@@ -77,10 +77,14 @@ function noteScript(urls: Map<string, string>, params: unknown): void {
   if (typeof scriptId === 'string' && typeof url === 'string') urls.set(scriptId, url)
 }
 
-/** Runs in the process that is visited. It waits for the session to end, which is what comes next. */
-const CLOSE_IT = "process.getBuiltinModule('node:inspector').close()"
+/**
+ * Runs in the process that is visited. To close waits for the session to end, which is what comes next. Node asks both
+ * the running code and the loop to open it, so it opens a second time when the loop turns again.
+ */
+const CLOSE_IT =
+  "{ const { close } = process.getBuiltinModule('node:inspector'); close(); setImmediate(close) }"
 /** Between two turns of a loop that starves itself, what runs is often Node's own. */
-const LOOKS_MAX = 5
+const LOOKS_MAX = 20
 const LOOK_AGAIN_MS = 10
 /** For the other end to notice that the session is over. */
 const LEAVE_MS = 200

@@ -40,6 +40,12 @@ export class Autopsy {
     return this.#finding
   }
 
+  /** The same when time is up: if nothing else was seen, at least what the kernel knows now. */
+  lastWord(): Finding | undefined {
+    const posture = this.#finding === undefined ? this.#posture() : undefined
+    return posture === undefined ? this.#finding : { blockedAt: this.#describe(posture, 'code') }
+  }
+
   /** The heartbeat stopped. */
   begin(): void {
     this.#drop()
@@ -54,8 +60,9 @@ export class Autopsy {
     const { obstacle } = this.#order.door
     // Whoever does not catch the signal would be killed by it.
     const why = obstacle ?? (posture.catchesUsr1 ? undefined : 'its program does not open an inspector')
-    if (why !== undefined) this.#tellUnseen('code', ` (no stack: ${why})`)
-    else if (judgePosture(posture, posture) === 'ask') this.#ask()
+    if (why !== undefined)
+      this.#conclude({ blockedAt: `${this.#describe(posture, 'code')} (no stack: ${why})` })
+    else if (judgePosture(posture, posture) === 'ask') this.#ask(posture)
     else this.#after(SECOND_LOOK_MS, () => this.#lookAgain(posture))
   }
 
@@ -79,13 +86,12 @@ export class Autopsy {
   #lookAgain(first: Posture): void {
     const second = this.#posture()
     if (second === undefined) return
-    if (judgePosture(first, second) === 'ask') this.#ask()
+    if (judgePosture(first, second) === 'ask') this.#ask(second)
     else this.#conclude({ blockedAt: this.#describe(second, 'code outside JavaScript') })
   }
 
-  #ask(): void {
-    // Code outside JavaScript does not even open the inspector before it is done.
-    this.#after(UNSEEN_MS, () => this.#tellUnseen('code outside JavaScript'))
+  #ask(posture: Posture): void {
+    this.#after(UNSEEN_MS, () => this.#doubt(posture))
     void this.#enter(this.#case?.signal)
   }
 
@@ -113,10 +119,18 @@ export class Autopsy {
     }
   }
 
-  /** Nothing was seen so far; the kernel knows at least what it does. */
-  #tellUnseen(code: 'code' | 'code outside JavaScript', why = ''): void {
-    const posture = this.#finding === undefined ? this.#posture() : undefined
-    if (posture !== undefined) this.#conclude({ blockedAt: `${this.#describe(posture, code)}${why}` })
+  /**
+   * Code outside JavaScript does not even open the inspector before it is done. But on a machine that is overloaded
+   * nothing else does either: one that runs must have had its share of the processor first.
+   */
+  #doubt(asked: Posture): void {
+    const now = this.#posture()
+    if (now === undefined || this.#finding !== undefined) return
+    if (now.call === undefined && now.cpuMs - asked.cpuMs < UNSEEN_CPU_MS) {
+      this.#after(UNSEEN_CPU_MS, () => this.#doubt(asked))
+    } else {
+      this.#conclude({ blockedAt: this.#describe(now, 'code outside JavaScript') })
+    }
   }
 
   #describe(posture: Posture, code: 'code' | 'code outside JavaScript'): string {
@@ -169,7 +183,8 @@ const BUDGET_MAX = 6
 const BUDGET_MS = 60_000
 /** Long enough for a process that works to do something else. */
 const SECOND_LOOK_MS = 50
-/** A visit takes a fifth of that; the kill comes half a second after the suspicion where it comes soon. */
-const UNSEEN_MS = 400
+/** A visit takes a tenth of that on a machine that is not overloaded. */
+const UNSEEN_MS = 1_000
+const UNSEEN_CPU_MS = 300
 /** A loop around something slow comes to a pause only between two rounds. Nobody waits meanwhile. */
 const VISIT_MS = 4_000
