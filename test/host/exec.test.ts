@@ -140,7 +140,8 @@ t.test('it runs in its generation, with a clean environment and nothing open but
 })
 
 t.test('a silent program has started when it runs, is well, and has nothing to hand over', async (t) => {
-  const instance = await spawn(t, WAIT)
+  const ear = new Ear()
+  const instance = await spawn(t, `echo up; ${WAIT}`, { listener: ear.listener })
   await instance.start()
   await instance.start()
   t.strictSame(
@@ -149,6 +150,7 @@ t.test('a silent program has started when it runs, is well, and has nothing to h
   )
   const change = { key: 'a', value: 1, previous: 0, config: { a: 1 } }
   t.equal(await instance.configure(change, 1_000), 'needs-reload')
+  await ear.heard('log')
   t.ok((instance.stats.heartbeat?.rss_bytes ?? 0) > 0, 'the system knows how large it is')
 })
 
