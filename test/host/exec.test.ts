@@ -1,12 +1,14 @@
 import '../support/clean-children.ts'
 import { spawnSync } from 'node:child_process'
 import { chmodSync, cpSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
-import { createServer } from 'node:net'
+import { connect, createServer } from 'node:net'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import t from 'tap'
+import { ExecReport } from '../../daemon/host/exec-report.ts'
 import type { Instance, SpawnOrder } from '../../daemon/host/port.ts'
 import { isAlive } from '../support/daemon.ts'
+import { TestClock } from '../support/test-clock.ts'
 import { call, Ear, type OrderChanges, openPool, orderFor } from './bench.ts'
 
 const { pool, dataDir } = await openPool(t, { spares: 0 })
@@ -171,6 +173,62 @@ t.test('TERM ends a script and all that it has started; one that does not listen
   t.equal(isAlive(deaf.pid), false)
 })
 
+t.test('between TERM and KILL it has the time that its manifest gives', async (t) => {
+  const ear = new Ear()
+  const tidy = 'trap "sleep 0.7; echo tidied up; exit" TERM; echo up; while :; do sleep 0.1; done'
+  const instance = await spawn(t, tidy, { listener: ear.listener })
+  await ear.heard('log')
+  await instance.halt(10_000)
+  t.strictSame(ear.logs(), ['up', 'tidied up'])
+})
+
+t.test(
+  'the reason of an exit is what was written just before it, with the place in its own files',
+  async (t) => {
+    const clock = new TestClock()
+    const said = async (lines: readonly [string, number][], how: object = {}): Promise<unknown> => {
+      const report = new ExecReport('/gen/abc', clock)
+      for (const [message, afterMs] of lines) {
+        report.hear({ level: 'warn', message, stream: 'stderr' })
+        await clock.pass(afterMs)
+      }
+      return report.explain({ how: 'exited', exitCode: 1, signal: null, ...how })
+    }
+    const exit = { how: 'exited', exitCode: 1, signal: null }
+    const python: [string, number][] = [
+      ['  File "/gen/abc/lib/a.py", line 12, in run', 0],
+      ['  File "/usr/lib/python3/json.py", line 3, in load', 0],
+      ['ValueError: no number', 10],
+    ]
+    t.match(await said(python), {
+      ...exit,
+      said: 'ValueError: no number (lib/a.py:12)',
+      stack: /line 12.*\n.*\nValue/,
+    })
+    t.match(
+      await said([
+        ['    at run (/gen/abc/x.js:7:9)', 0],
+        ['gone', 0],
+      ]),
+      { said: 'gone (x.js:7)' },
+    )
+    t.match(
+      await said([
+        ['gone', 0],
+        ['  ', 0],
+      ]),
+      { said: 'gone' },
+    )
+    t.strictSame(await said([['an old complaint', 2_000]]), exit)
+    t.strictSame(await said([['all is well', 0]], { exitCode: 0 }), { ...exit, exitCode: 0 })
+    const killed = { exitCode: null, signal: 'SIGKILL' }
+    t.strictSame(await said([['busy', 0]], killed), { ...exit, ...killed })
+    t.match(await said([['stack smashed', 0]], { exitCode: null, signal: 'SIGABRT' }), {
+      said: 'stack smashed',
+    })
+  },
+)
+
 t.test('what it starts goes with it, however it ends', async (t) => {
   const ear = new Ear()
   const instance = await spawn(t, 'sleep 1000 & echo $!; echo "no luck" >&2; exit 78', {
@@ -323,6 +381,21 @@ t.test('one with ports has started when each of its sockets accepts connections'
   t.match(await failure(script(`${answer(1, NOTHING)}; ${answer(2, 'null')}; ${WAIT}`, { listen })), {
     started: true,
   })
+})
+
+t.test('a socket that is there but not listened on yet is waited for', { skip: NO_PYTHON }, async (t) => {
+  const listen = { web: join(dataDir, 'slow.sock') }
+  const python = `import os, socket, sys, time
+s = socket.socket(socket.AF_UNIX)
+s.bind(os.environ["NEXUS_LISTEN_WEB"])
+time.sleep(0.2)
+s.listen()
+time.sleep(1000)`
+  const instance = await spawn(t, `exec python3 -c '${python}'`, { listen })
+  await instance.start()
+  const socket = connect(listen.web)
+  t.equal(await new Promise((resolve) => socket.once('connect', resolve).once('error', resolve)), undefined)
+  socket.destroy()
 })
 
 t.test('the module in Python does all that a module can do', { skip: NO_PYTHON }, async (t) => {
