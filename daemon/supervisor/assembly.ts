@@ -1,5 +1,4 @@
 import type { Generation } from '../catalog/port.ts'
-import { NexusError } from '../contracts/failure.ts'
 import type { InstanceListener } from '../host/port.ts'
 import type { SupervisorEnvironment } from './port.ts'
 import type { ModulePorts } from './ports.ts'
@@ -8,6 +7,7 @@ import type { ModuleMemory } from './remembered.ts'
 import { ReplicaSet, type ReplicaSetEvents } from './replica-set.ts'
 import { type SelfTestRun, selfTest } from './self-test.ts'
 import { effectiveConfig } from './settings.ts'
+import { wasLetGo } from './start-failure.ts'
 
 export interface AssemblyOptions {
   readonly moduleId: string
@@ -104,8 +104,4 @@ export class Assembly {
       },
     })
   }
-}
-
-function wasLetGo(reason: unknown): boolean {
-  return reason instanceof NexusError && reason.facts['let_go'] === 1
 }

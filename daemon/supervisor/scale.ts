@@ -27,9 +27,10 @@ export function replicasWanted(
 }
 
 /**
- * Changes how many instances of a module run. The wish is on record before anything is done about it.
+ * Changes how many instances of a module run. The wish is on record before anything is done about it; of several at
+ * once the last one counts, and each answers when the module is as was wished at last.
  *
- * @throws NexusError `MODULE_EXCLUSIVE`.
+ * @throws NexusError `MODULE_EXCLUSIVE`, `MODULE_CHANGING`.
  */
 export async function scaleModule(
   unit: Unit,
@@ -40,10 +41,13 @@ export async function scaleModule(
   if (replicas > 1 && unit.manifest?.exclusive === true) {
     throw new NexusError('MODULE_EXCLUSIVE', { module: unit.id, replicas })
   }
-  const previous = unit.replicasWanted
-  if (memory.replicas !== replicas) {
-    await append({ type: 'module.scaled', actor, d: { module_id: unit.id, replicas, previous } })
-  }
+  // Only the wish waits for its turn: fewer may be wanted just because more do not come up.
+  const previous = await unit.change(async () => {
+    const before = unit.replicasWanted
+    const d = { module_id: unit.id, replicas, previous: before }
+    if (memory.replicas !== replicas) await append({ type: 'module.scaled', actor, d })
+    return before
+  })
   await unit.fit(`${actor.name} scaled it to ${replicas}`)
   return { module_id: unit.id, replicas, previous, ready: unit.takers.length, state: unit.state }
 }

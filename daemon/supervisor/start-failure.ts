@@ -18,6 +18,11 @@ export function isFinal({ facts }: NexusError): boolean {
   return unloadable === 1 || configError === 1 || exitCode === EXIT_CONFIG
 }
 
+/** It came up, but was no longer wanted: that is no failure. */
+export function wasLetGo(error: unknown): boolean {
+  return error instanceof NexusError && error.facts['let_go'] === 1
+}
+
 export function reasonOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error)
 }

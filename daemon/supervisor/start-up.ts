@@ -1,5 +1,5 @@
 import type { NexusError } from '../contracts/failure.ts'
-import { isFinal, toStartFailure } from './start-failure.ts'
+import { isFinal, toStartFailure, wasLetGo } from './start-failure.ts'
 import type { UnitCore } from './unit-core.ts'
 
 /** Brings up what is missing of a module, beside its mailbox, and posts how that ended. */
@@ -116,7 +116,7 @@ export class StartUp {
 
   #stayedDown(run: number, error: unknown): void {
     const { id, works, retries, post } = this.#core
-    if (run !== works.run) return
+    if (run !== works.run || wasLetGo(error)) return
     this.#failure = toStartFailure(id, error)
     const { displaced, phase, reason } = this.#tell(this.#failure)
     if (!displaced && this.fallBack(phase, reason)) return

@@ -132,7 +132,7 @@ export class Supervisor {
   async scale(params: CommandParams<'scale_module'>, actor: Actor): Promise<object> {
     const unit = this.unit(params.module_id)
     this.#assertValid(unit)
-    return unit.change(() => scaleModule(unit, params, actor, this.#books(unit)))
+    return scaleModule(unit, params, actor, this.#books(unit))
   }
 
   async configure(params: CommandParams<'configure'>, actor: Actor): Promise<object> {

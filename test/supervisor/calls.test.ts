@@ -192,6 +192,22 @@ t.test(
 )
 
 t.test(
+  'of a module that is scaled to none the ports are closed, and opened again with the next',
+  async (t) => {
+    const world = new FakeWorld()
+    world.save('a/one', 'g1', {}, { listen: LISTEN })
+    const supervisor = await raise(world)
+    world.ports.news()
+    const scale = (replicas: number) =>
+      supervisor.scale({ module_id: 'a/one', replicas }, { kind: 'local', name: 'operator' })
+    await scale(0)
+    t.strictSame(world.ports.news(), ['direct', 'drain a/one#1', 'forget a/one#1', 'release'])
+    await scale(1)
+    t.strictSame(world.ports.news(), ['hold 80', 'direct a/one#2'])
+  },
+)
+
+t.test(
   'a reload holds the ports of both, turns them with the calls, and drains connections beside calls',
   async (t) => {
     const world = new FakeWorld()

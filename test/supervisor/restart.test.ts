@@ -81,6 +81,10 @@ t.test('so many start in any minute, and the others in the order in which their 
   gone.cancel()
   gone.cancel()
   t.equal(late.atMs(), 60_000, 'a place that is given back goes to whoever comes next')
+  const alone = new StartQueue(clock, 2).put(5, () => {})
+  const timers = clock.waiting
+  alone.cancel()
+  t.equal(clock.waiting, timers - 1, 'nobody is woken for nothing')
   await clock.pass(59_999)
   put('last', 0)
   await clock.pass(1_001)
