@@ -1,6 +1,7 @@
 import { mkdirSync, realpathSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import type { Clock } from '../kit/clock.ts'
+import { strippedDir } from './child/closed.ts'
 import type { Site } from './confine.ts'
 import { spawnExec } from './exec.ts'
 import { greet, sandboxRefusal } from './greet.ts'
@@ -169,5 +170,6 @@ interface Folders {
 
 /** What a sandbox needs to know of a module beside its profile. */
 function siteOf({ dir, listen }: SpawnOrder, programs: boolean): Site {
-  return { dir, files: [], socketDirs: Object.values(listen).map((path) => dirname(path)), programs }
+  const socketDirs = Object.values(listen).map((path) => dirname(path))
+  return { dir, files: [strippedDir(dir)], socketDirs, programs }
 }

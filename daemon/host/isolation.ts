@@ -1,3 +1,4 @@
+import { GAPS_FLAG } from './child/gaps.ts'
 import { confine, type Site } from './confine.ts'
 import type { Isolation, SpawnProfile } from './port.ts'
 import { namedPaths } from './readable.ts'
@@ -47,7 +48,7 @@ export interface Launch {
 export function planLaunch(machine: Machine, profile: WallProfile, site?: Site): Launch {
   const { runner, walled } = machine
   const flags = [...nodeFlags(profile), ...(walled ? wallFlags(machine, profile) : [])]
-  const command = [machine.node, ...flags, runner.entry]
+  const command = [machine.node, ...flags, runner.entry, ...(needsGapsClosed(profile) ? [GAPS_FLAG] : [])]
   const whole = site && { ...site, files: [machine.node, ...runner.files, ...site.files] }
   const { file, args, isolation } = confine(machine, profile, command, whole)
   const env = environment(machine.env, profile.permissions.env)
@@ -59,6 +60,11 @@ export function planLaunch(machine: Machine, profile: WallProfile, site?: Site):
     mayFork: !walled || profile.permissions.child_process,
     isolation: isolation === 'none' && walled ? 'node-permission' : isolation,
   }
+}
+
+/** A module that starts programs, or has a sandbox, gains nothing from the gaps. */
+function needsGapsClosed({ sandbox, permissions }: WallProfile): boolean {
+  return !sandbox && !permissions.child_process
 }
 
 /** The part of a profile that decides how a host is started. */

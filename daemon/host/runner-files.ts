@@ -27,6 +27,7 @@ const RUNNER_PARTS = [
   'host/child/capture',
   'host/child/closed',
   'host/child/context',
+  'host/child/gaps',
   'host/child/household',
   'host/child/instruments',
   'host/child/load',

@@ -1,6 +1,7 @@
 import { Socket } from 'node:net'
 import type { HelloParams, InitializeParams } from '../contracts/wire.ts'
 import { systemClock } from '../kit/clock.ts'
+import { closeGaps, GAPS_FLAG } from './child/gaps.ts'
 import { Household } from './child/household.ts'
 import { beat } from './child/pulse.ts'
 import { RpcPeer } from './rpc.ts'
@@ -40,6 +41,9 @@ const peer = new RpcPeer(
 )
 
 const household = new Household(peer, systemClock)
+
+// The daemon says so where the wall is all that stands between the module and the machine.
+if (process.argv.includes(GAPS_FLAG) && isWalled()) closeGaps()
 
 process.on('uncaughtException', (thrown) => fall(thrown))
 process.on('unhandledRejection', (thrown, promise) => fall(thrown, promise))

@@ -42,7 +42,9 @@ interface Mount {
 function mounts({ reads, writes, net, programs }: SandboxView): Mount[] {
   const open = [...SYSTEM, ...(programs ? PROGRAMS : []), ...(net ? NETWORK : []), ...reads]
   const byPath = new Map<string, Mount>([['/tmp', PRIVATE_TMP]])
-  for (const path of open) byPath.set(path, { to: path, args: ['--ro-bind-try', path, path] })
+  // One inside a folder that may be written would be covered by itself, read-only.
+  const plain = open.filter((path) => !writes.some((folder) => path.startsWith(`${folder}/`)))
+  for (const path of plain) byPath.set(path, { to: path, args: ['--ro-bind-try', path, path] })
   for (const path of writes) byPath.set(path, { to: path, args: ['--bind-try', path, path] })
   for (const own of OWN) byPath.set(own.to, own)
   return [...byPath.values()].sort((a, b) => depth(a.to) - depth(b.to))

@@ -4,9 +4,11 @@ import { PassThrough } from 'node:stream'
 import t from 'tap'
 import { generationDir } from '../../daemon/host/child/closed.ts'
 import { heartbeatEveryMs, judgePulse } from '../../daemon/host/heartbeat.ts'
-import { DEFAULT_PROFILE, type Machine, planLaunch } from '../../daemon/host/isolation.ts'
+import { DEFAULT_PROFILE, heapMb, type Machine, planLaunch } from '../../daemon/host/isolation.ts'
+import { heapSentence, MemoryWatch } from '../../daemon/host/memory-watch.ts'
 import { OutputGate, type OutputLine } from '../../daemon/host/output.ts'
-import { withoutFolder } from '../../daemon/host/readable.ts'
+import { familyOf, type ProcessEntry } from '../../daemon/host/process-table.ts'
+import { outsideOf, withoutFolder } from '../../daemon/host/readable.ts'
 import { findRunner } from '../../daemon/host/runner-files.ts'
 import { PulseWatch } from '../../daemon/host/watch.ts'
 import { settle, TestClock } from '../support/test-clock.ts'
@@ -121,7 +123,7 @@ t.test('a module that asks for nothing gets its code, and nothing of the environ
         '--inspect-publish-uid=stderr',
       ],
       ...['--permission', '--allow-fs-read=/d/runner.js', '--allow-fs-read=/d/rpc.js'],
-      ...['--allow-fs-read=/data/generations/*', '/d/runner.js'],
+      ...['--allow-fs-read=/data/generations/*', '/d/runner.js', 'close-gaps'],
     ],
     env: { PATH: '/bin', HOME: '/root', NEXUS_FD: '3' },
     mayFork: false,
@@ -185,6 +187,80 @@ t.test(
     t.strictSame(flags, [true, false])
   },
 )
+
+const site = { dir: '/data/generations/a/b/g', files: ['/s'], socketDirs: ['/run/p'], programs: false }
+const boxed = { ...DEFAULT_PROFILE, sandbox: true, dataDir: '/own' }
+
+/** The part of a command line that bubblewrap reads, in groups that each begin with an option. */
+function optionsOf(args: readonly string[]): string[] {
+  const text = args.slice(args.indexOf('/bin/bwrap') + 1, args.lastIndexOf('--')).join(' ')
+  return text.split(/ (?=--)/)
+}
+
+t.test('in a sandbox there is the program, its generation, and what the manifest names', async (t) => {
+  const permissions = {
+    ...DEFAULT_PROFILE.permissions,
+    fs_read: ['/r', '/own/deep'],
+    fs_write: ['$DATA', '/r'],
+  }
+  const { args, isolation, mayFork } = planLaunch(machine, { ...boxed, permissions }, site)
+  const ro = (...paths: string[]) => paths.map((path) => `--ro-bind-try ${path} ${path}`)
+  t.strictSame(optionsOf(args), [
+    ...[
+      '--die-with-parent',
+      '--new-session',
+      '--unshare-user',
+      '--unshare-pid',
+      '--unshare-ipc',
+      '--unshare-uts',
+    ],
+    ...['--unshare-cgroup-try', '--unshare-net', '--cap-drop ALL'],
+    ...['--size 67108864', '--tmpfs /tmp'],
+    ...ro('/lib', '/lib32', '/lib64', '/s'),
+    ...['--bind-try /r /r', '--bind-try /own /own', '--proc /proc', '--dev /dev'],
+    ...ro('/usr/lib', '/usr/lib32', '/usr/lib64', '/etc/ld.so.cache', '/etc/localtime'),
+    ...ro('/bin/node', '/d/runner.js', '/d/rpc.js'),
+    ...['--bind-try /run/p /run/p'],
+    ...ro('/data/generations/a/b/g'),
+    ...['--remount-ro /', '--chdir /data/generations/a/b/g'],
+  ])
+  t.strictSame([isolation, mayFork, args.includes('close-gaps')], ['bwrap', false, false])
+  t.ok(args.includes('--permission'), "Node's wall stands inside it")
+})
+
+t.test('a sandbox opens the network and the programs of the machine when they are asked for', async (t) => {
+  const permissions = { ...DEFAULT_PROFILE.permissions, net: true, child_process: true }
+  const plain = optionsOf(planLaunch(machine, boxed, site).args)
+  const open = optionsOf(planLaunch(machine, { ...boxed, permissions }, { ...site, programs: true }).args)
+  const added = open.filter((option) => !plain.includes(option)).map((option) => option.split(' ')[1])
+  t.strictSame(
+    [
+      plain.filter((option) => !open.includes(option)),
+      added.includes('/usr'),
+      added.includes('/etc/resolv.conf'),
+    ],
+    [['--unshare-net'], true, true],
+  )
+})
+
+t.test("nobody sees the machine's own processes and devices, whatever a manifest names", async (t) => {
+  const permissions = { ...DEFAULT_PROFILE.permissions, fs_read: ['/proc', '/dev', '/', '/tmp'] }
+  const options = optionsOf(planLaunch(machine, { ...boxed, permissions }, site).args)
+  const outer = options.filter((option) => / \/(proc|dev|tmp)?$/.test(option))
+  t.strictSame(outer, [
+    '--ro-bind-try / /',
+    '--ro-bind-try /tmp /tmp',
+    '--proc /proc',
+    '--dev /dev',
+    '--remount-ro /',
+  ])
+})
+
+t.test('what is not there to hold a program is left out, and not claimed', async (t) => {
+  const bare = { ...machine, setpriv: undefined, prlimit: undefined, bwrap: undefined, walled: false }
+  const { file, isolation } = planLaunch(bare, boxed, site)
+  t.strictSame([file, isolation], ['/bin/node', 'none'])
+})
 
 t.test('hosts are interchangeable when nothing that was fixed at their start differs', async (t) => {
   const key = (more: object) => planLaunch(machine, { ...DEFAULT_PROFILE, ...more }).key
@@ -300,6 +376,136 @@ t.test(
     )
   },
 )
+
+t.test('no manifest opens the data folder, but for what has a word of its own', async (t) => {
+  const list = (folder: string): string[] => (folder === '/srv' ? ['data', 'docs'] : [])
+  const permissions = {
+    ...DEFAULT_PROFILE.permissions,
+    fs_read: ['/srv', '/srv/data/run', '$RECORDS', '/opt', '$ROOTS'],
+    fs_write: ['/srv/data', '$DATA'],
+  }
+  const open = outsideOf('/srv/data', { ...DEFAULT_PROFILE, permissions, roots: ['/srv'] }, list)
+  t.strictSame(
+    [open.permissions.fs_read, open.permissions.fs_write, open.roots],
+    [['/srv/docs', '$RECORDS', '/opt', '$ROOTS'], ['$DATA'], ['/srv/docs']],
+  )
+})
+
+const entry = (pid: number, parent: number, more: Partial<ProcessEntry> = {}): ProcessEntry => ({
+  ...{ pid, state: 'S', parent, group: pid, session: pid, startTicks: 1, residentBytes: 0 },
+  ...more,
+})
+
+t.test('kin are those of a group, of a session, and all their descendants', async (t) => {
+  const table = [
+    entry(10, 1),
+    entry(11, 10, { group: 10, session: 10 }),
+    entry(12, 1, { group: 10, session: 10 }),
+    entry(13, 1, { session: 10 }),
+    entry(14, 13),
+    entry(15, 14),
+    entry(16, 10, { state: 'Z' }),
+    entry(20, 1),
+    entry(21, 20),
+  ]
+  t.strictSame(
+    familyOf(10, table)
+      .map(({ pid }) => pid)
+      .sort(),
+    [10, 11, 12, 13, 14, 15],
+  )
+})
+
+const MB = 1_048_576
+
+/** A machine whose processes a test makes up, and a watch that looks at it. */
+function tenancy(hasFamily: boolean) {
+  const clock = new TestClock()
+  const seen = { table: [entry(10, 1, { residentBytes: 10 * MB })], newest: 10, looks: 0, lists: 0 }
+  const watch = new MemoryWatch(clock, {
+    one: (pid) => {
+      seen.looks += 1
+      return seen.table.find((one) => one.pid === pid)
+    },
+    all: () => {
+      seen.lists += 1
+      return seen.table
+    },
+    own: (pid) => seen.table.find((one) => one.pid === pid)?.residentBytes ?? 0,
+    newest: () => seen.newest,
+  })
+  const said: string[] = []
+  const tenant = { pid: 10, limitMb: 100, hasFamily, over: (because: string) => void said.push(because) }
+  return { clock, seen, watch, said, tenant, leave: watch.admit(tenant) }
+}
+
+t.test(
+  'one whose heartbeats come is not looked at; a silent one is, and is judged within two seconds',
+  async (t) => {
+    const { clock, seen, watch, said, tenant } = tenancy(false)
+    for (let beats = 0; beats < 4; beats += 1) {
+      await clock.pass(500)
+      watch.heard(tenant, 100 * MB)
+    }
+    t.strictSame([seen.looks, said], [0, []])
+    seen.table = [entry(10, 1, { residentBytes: 101 * MB })]
+    await clock.pass(1_500)
+    t.strictSame(said, ['it used 101 MB of memory, limits.memory_mb is 100'])
+    t.equal(clock.waiting, 0, 'nobody is left to be watched')
+  },
+)
+
+t.test('a heartbeat that says too much is enough', async (t) => {
+  const { watch, said, tenant } = tenancy(false)
+  watch.heard(tenant, 300 * MB)
+  watch.heard(tenant, 300 * MB)
+  t.strictSame(said, ['it used 300 MB of memory, limits.memory_mb is 100'])
+})
+
+t.test('what a process starts counts as its own', async (t) => {
+  const { clock, seen, watch, said, tenant } = tenancy(true)
+  seen.table.push(entry(11, 10, { residentBytes: 91 * MB }))
+  seen.newest = 11
+  watch.heard(tenant, 10 * MB)
+  await clock.pass(1_000)
+  t.strictSame(said, ['it and the process that it started used 101 MB of memory, limits.memory_mb is 100'])
+})
+
+t.test('processes are not counted while nothing is started on the machine', async (t) => {
+  const { clock, seen, watch, tenant, leave } = tenancy(true)
+  for (let beats = 0; beats < 20; beats += 1) {
+    await clock.pass(500)
+    watch.heard(tenant, 10 * MB)
+  }
+  t.equal(seen.lists, 1)
+  seen.newest += 1
+  await clock.pass(3_000)
+  t.equal(seen.lists, 2)
+  leave()
+  t.equal(clock.waiting, 0)
+})
+
+t.test('a fork bomb is noticed at the next glance, and ends for its number', async (t) => {
+  const { clock, seen, said } = tenancy(true)
+  await clock.pass(1_000)
+  for (let pid = 11; pid <= 300; pid += 1) seen.table.push(entry(pid, 1, { session: 10 }))
+  seen.newest = 300
+  await clock.pass(100)
+  t.strictSame(said, ['it had 291 processes, and no module may have more than 256'])
+})
+
+t.test('what V8 says when it gives up is told in the words of the manifest', async (t) => {
+  const report = 'FATAL ERROR: Reached heap limit Allocation failed - JavaScript heap out of memory'
+  t.strictSame(
+    [heapSentence(report, 256), heapSentence(report, undefined), heapSentence('Aborted', 256)],
+    [
+      'its JavaScript heap was full: it may take 192 MB of limits.memory_mb, 256',
+      'its JavaScript heap was full',
+      undefined,
+    ],
+  )
+  t.strictSame([64, 256, 1_024].map(heapMb), [48, 192, 960])
+})
 
 t.test('the folder of a generation is found from its entry, however deep that lies', async (t) => {
   const hash = 'ab'.repeat(32)

@@ -29,11 +29,16 @@ export class RunningDaemon {
   }
 
   /** Starts `nexusd` in `dir`, with `dir/modules` and `dir/data`; resolves when the socket answers. */
-  static async start(dir: string, flags: readonly string[] = []): Promise<RunningDaemon> {
+  static async start(
+    dir: string,
+    flags: readonly string[] = [],
+    { env: more, ...as }: { env?: Record<string, string>; uid?: number; gid?: number } = {},
+  ): Promise<RunningDaemon> {
     mkdirSync(join(dir, 'modules'), { recursive: true })
     const args = [join(ROOT, 'bin/nexusd.ts'), '--port', '0', '--metrics-port', '0', ...flags]
-    const env = { PATH: process.env['PATH'], HOME: process.env['HOME'] }
-    const daemon = new RunningDaemon(dir, spawn(process.execPath, args, { cwd: dir, env, stdio: 'pipe' }))
+    const env = { PATH: process.env['PATH'], HOME: process.env['HOME'], ...more }
+    const options = { cwd: dir, env, stdio: 'pipe', ...as } as const
+    const daemon = new RunningDaemon(dir, spawn(process.execPath, args, options))
     await daemon.#listening()
     return daemon
   }

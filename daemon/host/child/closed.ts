@@ -68,10 +68,15 @@ function generationAround(url = ''): Generation | undefined {
   return undefined
 }
 
+/** Where JavaScript lies that was made of a generation's TypeScript, if some was. */
+export function strippedDir(dir: string): string {
+  const root = dirname(dirname(dirname(dir)))
+  return join(root, STRIPPED_FOLDER, relative(root, dir))
+}
+
 /** Behind the wall even the question may be refused. */
 function copiesOf(dir: string): string | undefined {
-  const root = dirname(dirname(dirname(dir)))
-  const copies = join(root, STRIPPED_FOLDER, relative(root, dir))
+  const copies = strippedDir(dir)
   try {
     return existsSync(copies) ? copies : undefined
   } catch {
