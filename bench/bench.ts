@@ -10,7 +10,7 @@ const USAGE = `usage: npm run bench -- supervision [options]
   --install          install PM2 and Watt into the folder of the peers first (supervisord: apt)
   --peers DIR        that folder, outside the project (${join(tmpdir(), 'nexus-bench-peers')})
   --only NAME        nexus, pm2, supervisord or watt; repeatable
-  --rows ROW         fleet, crash, reloads, broken, hang; actions, shared, probes, endurance; repeatable
+  --rows ROW         fleet, crash, reloads, broken, hang; actions, bare, shared, probes, endurance; repeatable
   --quick            shows that the bench works, not what the figures are
   --json FILE        write the figures there, too
 `

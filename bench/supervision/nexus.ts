@@ -40,6 +40,8 @@ export interface NexusLaunch {
   /** More of the manifest of each app. */
   readonly manifest?: object
   readonly config?: object
+  /** The code of version `v1`; that of the comparison when absent. */
+  readonly code?: string
   /** Called when the folders are there and the daemon is not yet started. */
   prepare?(site: Pick<NexusSite, 'write' | 'dir'>): void
 }
@@ -54,16 +56,15 @@ export async function launchNexus(options: NexusLaunch): Promise<NexusSite> {
     ...options.manifest,
   })
   mkdirSync(join(dir, 'modules'), { recursive: true })
-  for (const at of ports.keys()) write(`bench/m${at}`, webApp({ version: 'v1' }), manifestOf(at))
+  for (const at of ports.keys())
+    write(`bench/m${at}`, options.code ?? webApp({ version: 'v1' }), manifestOf(at))
   writeFileSync(join(dir, 'nexus.json'), JSON.stringify(options.config ?? {}))
   options.prepare?.({ write, dir })
 
   const startedMs = performance.now()
-  const child = spawn(
-    process.execPath,
-    [join(ROOT, 'dist/bin/nexusd.js'), '--config', 'nexus.json', '--port', '0', '--metrics-port', '0'],
-    { cwd: dir, stdio: ['ignore', 'ignore', 'ignore'] },
-  )
+  // As a program of its own: its first line says how Node is to be started.
+  const flags = ['--config', 'nexus.json', '--port', '0', '--metrics-port', '0']
+  const child = spawn(join(ROOT, 'dist/bin/nexusd.js'), flags, { cwd: dir, stdio: 'ignore' })
   const pid = child.pid as number
   const socketPath = join(dir, 'data/run/nexus.sock')
   const request: NexusSite['request'] = async (method, path, body) => {

@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { median, sleep, until } from '../kit/numbers.ts'
 import { cpuMs, openFiles, pssMiB, rssMiB, treeOf } from '../kit/processes.ts'
-import { launchNexus, type NexusSite, webApp } from './nexus.ts'
+import { launchNexus, type NexusSite } from './nexus.ts'
 import type { Effort } from './rows.ts'
 
 /** What only NEXUS has: actions, shared modules, probes, and how it stands many reloads. */
@@ -11,6 +11,8 @@ export interface OwnFigures {
   readonly actionReloadMs?: number
   readonly actions?: { readonly reloads: number; readonly ok: number; readonly failed: number }
   readonly sharedMiB?: number
+  /** An isolated module that does nothing but answer an action. */
+  readonly bareMiB?: number
   readonly shared?: readonly SharedFigure[]
   readonly liveRatio?: number
   readonly statusRatio?: number
@@ -39,7 +41,7 @@ const PLAIN = { listen: [], timeouts: { settle_ms: 0 } }
 
 /** Calls of an action under load while its module is reloaded again and again. */
 export async function measureActions({ reloads }: Effort): Promise<OwnFigures> {
-  const site = await launchNexus({ apps: 1, manifest: PLAIN })
+  const site = await launchNexus({ apps: 1, manifest: PLAIN, code: plainApp('v1') })
   try {
     await started(site, 1)
     const seen = { ok: 0, failed: 0 }
@@ -58,7 +60,7 @@ export async function measureActions({ reloads }: Effort): Promise<OwnFigures> {
     const asked = new Map<string, number>()
     for (let count = 2; count < reloads + 2; count += 1) {
       const version = `v${count}`
-      site.write('bench/m0', webApp({ version }).replace(LISTENING, ''), PLAIN)
+      site.write('bench/m0', plainApp(version), PLAIN)
       asked.set(version, performance.now())
       await site.command('reload_module', { module_id: 'bench/m0' })
     }
@@ -107,9 +109,22 @@ async function measureDensity(modules: number): Promise<SharedFigure> {
   }
 }
 
+/** Memory of the smallest module that has a process of its own. */
+export async function measureBare(): Promise<OwnFigures> {
+  const site = await launchNexus({ apps: BARE, manifest: PLAIN, code: SMALL })
+  try {
+    await started(site, BARE)
+    await sleep(4_000)
+    const [all, daemon] = [treeOf(site.pid), [site.pid]]
+    return { bareMiB: (pssMiB(all) - pssMiB(daemon)) / (all.length - 1) }
+  } finally {
+    await site.stop()
+  }
+}
+
 /** The exec probes against the cheapest thing that Node can do, in turns. */
 export async function measureProbes({ rounds }: Effort): Promise<OwnFigures> {
-  const site = await launchNexus({ apps: 3, manifest: { listen: [] } })
+  const site = await launchNexus({ apps: 3, manifest: PLAIN, code: SMALL })
   try {
     await started(site, 3)
     const file = (name: string): string =>
@@ -148,12 +163,12 @@ export async function measureEndurance(reloads: number): Promise<OwnFigures> {
 }
 
 async function endure(what: string, reloads: number, replicas: number): Promise<EnduranceFigure> {
-  const site = await launchNexus({ apps: 1, manifest: PLAIN, replicas })
+  const site = await launchNexus({ apps: 1, manifest: PLAIN, replicas, code: plainApp('v1') })
   try {
     await started(site, 1)
     const reload = async (from: number, count: number): Promise<void> => {
       for (let at = from; at < from + count; at += 1) {
-        site.write('bench/m0', webApp({ version: `v${at}` }).replace(LISTENING, ''), { ...PLAIN, replicas })
+        site.write('bench/m0', plainApp(`v${at}`), { ...PLAIN, replicas })
         const { status, body } = await site.command('reload_module', { module_id: 'bench/m0' })
         if (status !== 200) throw new Error(`reload ${at}: ${JSON.stringify(body)}`)
       }
@@ -180,6 +195,13 @@ async function endure(what: string, reloads: number, replicas: number): Promise<
   }
 }
 
+/** A module without a port, whose action tells its version. */
+function plainApp(version: string): string {
+  return `export default {
+    actions: { async ping () { return { version: '${version}', pid: process.pid } } },
+  }`
+}
+
 async function started(site: NexusSite, modules: number, withinMs = 60_000): Promise<void> {
   await until(
     async () => {
@@ -201,11 +223,8 @@ async function timeOf(work: () => Promise<unknown>): Promise<number> {
   return median(times)
 }
 
-/** Without a port there is no socket to listen on. */
-const LISTENING = /await new Promise\(\(resolve\) => server\.listen[^\n]*\n/
 const CALLERS = 8
+const BARE = 15
 /** What is compiled and cached once is no growth. */
 const WARM_UP = 50
-const SMALL = `export default {
-  actions: { async ping () { return { version: 'v1', pid: process.pid } } },
-}`
+const SMALL = plainApp('v1')

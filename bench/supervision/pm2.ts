@@ -1,4 +1,4 @@
-import { execFile, execFileSync } from 'node:child_process'
+import { execFile } from 'node:child_process'
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -36,7 +36,6 @@ async function launch(program: string, peersDir: string, apps: number, replicas:
   }
   const run = async (...args: readonly string[]): Promise<string> =>
     (await promisify(execFile)(program, args, { env, maxBuffer: 16 * 1_048_576 })).stdout
-  execFileSync(program, ['ping'], { env, stdio: 'ignore' })
   const file = join(home, 'app.js')
   writeFileSync(file, source({ version: 'v1' }))
   const ports = Array.from({ length: apps }, (_, at) => FIRST_PORT + at)
@@ -44,9 +43,9 @@ async function launch(program: string, peersDir: string, apps: number, replicas:
   const list = ports.map((port, at) => ({ name: `m${at}`, script: file, env: { PORT: port }, ...cluster }))
   const plan = join(home, 'apps.config.js')
   writeFileSync(plan, `module.exports = ${JSON.stringify({ apps: list })}`)
-  const pid = Number(readFileSync(join(home, 'pm2.pid'), 'utf8'))
   const startedMs = performance.now()
-  await run('start', plan)
+  await run('start', plan) // which starts PM2 itself, too
+  const pid = Number(readFileSync(join(home, 'pm2.pid'), 'utf8'))
   return {
     pid,
     startedMs,

@@ -1,6 +1,13 @@
 import { printTable } from '../kit/table.ts'
 import { nexus } from './nexus.ts'
-import { measureActions, measureEndurance, measureProbes, measureShared, type OwnFigures } from './ours.ts'
+import {
+  measureActions,
+  measureBare,
+  measureEndurance,
+  measureProbes,
+  measureShared,
+  type OwnFigures,
+} from './ours.ts'
 import { pm2 } from './pm2.ts'
 import {
   type Effort,
@@ -37,6 +44,7 @@ const ROWS = {
 const OWN_ROWS = {
   actions: measureActions,
   shared: ({ rounds }: Effort) => measureShared(rounds > 5 ? [10, 100, 1_000] : [10, 50]),
+  bare: measureBare,
   probes: measureProbes,
   endurance: ({ rounds }: Effort) => measureEndurance(rounds > 5 ? 1_000 : 50),
 } as const satisfies Record<string, (effort: Effort) => Promise<OwnFigures>>
@@ -65,7 +73,7 @@ export async function supervision(options: SupervisionOptions): Promise<Supervis
     for (const [row, measure] of Object.entries(OWN_ROWS)) {
       if (!wanted(row)) continue
       say(`NEXUS: ${row}`)
-      own = { ...own, ...(await measure(effort)) }
+      own = { ...own, ...(await orNothing(`NEXUS: ${row}`, () => measure(effort), say)) }
     }
   }
   printTable(tableOf({ all, own }))
@@ -82,12 +90,22 @@ async function measureAll(
   for (const [row, measure] of Object.entries(ROWS)) {
     if (!wanted(row)) continue
     say(`${contender.name}: ${row}`)
-    try {
-      figures = { ...figures, ...(await measure(contender, effort)) }
-    } catch (error) {
-      // What one of them cannot do says something about it; the others are measured all the same.
-      say(`${contender.name}: ${row} could not be measured: ${(error as Error).message}`)
-    }
+    const what = `${contender.name}: ${row}`
+    figures = { ...figures, ...(await orNothing(what, () => measure(contender, effort), say)) }
   }
   return figures
+}
+
+/** What one of them cannot do says something about it; the others are measured all the same. */
+async function orNothing<T extends object>(
+  what: string,
+  measure: () => Promise<T>,
+  say: (line: string) => void,
+): Promise<Partial<T>> {
+  try {
+    return await measure()
+  } catch (error) {
+    say(`${what} could not be measured: ${(error as Error).message}`)
+    return {}
+  }
 }
