@@ -83,7 +83,10 @@ function waitingPlight(unit: Unit, { find }: Surroundings): Plight {
     return { blockedOn: because, next, remedy: `\`nexus scale ${id} 1\`` }
   }
   const missing = manifest?.requires.find((required) => find(required)?.ready !== true)
-  if (missing !== undefined && unit.serving === undefined) return missingPlight(missing, find(missing))
+  if (missing !== undefined) {
+    const goesOn = unit.serving === undefined ? 'starts' : 'goes on'
+    return missingPlight(missing, find(missing), `it ${goesOn} when ${missing} is ready`)
+  }
   return {
     blockedOn: because,
     next: 'it goes on when it says that it is ready',
@@ -91,8 +94,7 @@ function waitingPlight(unit: Unit, { find }: Surroundings): Plight {
   }
 }
 
-function missingPlight(missing: string, required: Unit | undefined): Plight {
-  const next = `it starts when ${missing} is ready`
+function missingPlight(missing: string, required: Unit | undefined, next: string): Plight {
   if (required === undefined) {
     const remedy = `add the module ${missing}, or take it out of \`requires\``
     return { blockedOn: `it requires ${missing}, which is not there`, next, remedy }

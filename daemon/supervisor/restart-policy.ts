@@ -5,7 +5,7 @@ import type { Chance } from '../kit/chance.ts'
 
 export type RestartRules = Manifest['restart']
 
-/** One loss of an instance, on the monotonic clock. */
+/** One loss of an instance, on the monotonic clock less the time spent waiting for a turn to start. */
 export interface Crash {
   readonly atMs: number
   /** How long it had been ready; 0 when it never was. */

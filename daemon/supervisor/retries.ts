@@ -25,6 +25,8 @@ export class Retries {
   /** It crashed too often and was not well since. */
   #looping = false
   #next: PlannedStart | undefined
+  /** For how long it waited for its turn behind others, beyond its own backoff. */
+  #queuedMs = 0
   /** Starts after a crash, for the life of the daemon. */
   count = 0
 
@@ -40,8 +42,9 @@ export class Retries {
     return this.#clock.now() + this.#next.atMs() - this.#clock.elapsed()
   }
 
+  /** A crash at this moment. A wait for others does not make the crashes of one module rarer than they are. */
   crash(readyMs: number, { clean = false, displaced = false } = {}): Crash {
-    return { atMs: this.#clock.elapsed(), readyMs, clean, displaced }
+    return { atMs: this.#clock.elapsed() - this.#queuedMs, readyMs, clean, displaced }
   }
 
   /** Remembers the crash and says what it means. */
@@ -69,7 +72,14 @@ export class Retries {
 
   /** Calls `ring` when the wait is over and it is this module's turn, unless disarmed before. */
   arm(waitMs: number, ring: () => void): void {
-    this.#plan((due) => this.#queue.put(waitMs, due), ring)
+    const readyAtMs = this.#clock.elapsed() + Math.max(0, waitMs)
+    this.#plan(
+      (due) => this.#queue.put(waitMs, due),
+      () => {
+        this.#queuedMs += Math.max(0, this.#clock.elapsed() - readyAtMs)
+        ring()
+      },
+    )
   }
 
   /** The same, whoever else waits: the start takes nothing from the budget of crash-caused ones. */

@@ -27,6 +27,9 @@ export const FACT_METERS: Readonly<Record<string, (d: Body) => Seen>> = {
   'module.crashed': (d) => ({
     counts: [['restarts', { module: text(d['module_id']), reason: departure(d) }]],
   }),
+  'module.displaced': (d) => ({
+    counts: [['restarts', { module: text(d['module_id']), reason: 'displaced' }]],
+  }),
   'module.hung': (d) => ({ counts: [['restarts', { module: text(d['module_id']), reason: 'hung' }]] }),
   'module.reloaded': (d) => reload(d, 'reloaded'),
   'module.rolled_back': (d) => reload(d, 'rolled_back'),

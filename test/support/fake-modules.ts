@@ -107,6 +107,7 @@ export class FakeWorld {
   readonly bugs: unknown[] = []
   readonly code = new Map<string, FakeCode>()
   readonly #folders = new Map<string, { manifest: Manifest; generation: string }>()
+  readonly #spoiled = new Map<string, string>()
   readonly #kept = new Map<string, Generation>()
   readonly #listeners: ((fact: Fact) => void)[] = []
   touched: (moduleId: string) => void = () => {}
@@ -122,6 +123,12 @@ export class FakeWorld {
 
   remove(moduleId: string): void {
     this.#folders.delete(moduleId)
+    this.#spoiled.delete(moduleId)
+  }
+
+  /** Writes a module.json that is wrong. */
+  spoil(moduleId: string, reason: string): void {
+    this.#spoiled.set(moduleId, reason)
   }
 
   onFact(listener: (fact: Fact) => void): void {
@@ -180,6 +187,11 @@ export class FakeWorld {
   }
 
   #entry(moduleId: string): CatalogEntry | undefined {
+    const reason = this.#spoiled.get(moduleId)
+    if (reason !== undefined) {
+      const folder = `/modules/${moduleId}`
+      return { kind: 'invalid', moduleId, folder, file: `${folder}/module.json`, reason, issues: [] }
+    }
     const folder = this.#folders.get(moduleId)
     if (folder === undefined) return undefined
     return { kind: 'valid', moduleId, folder: `/modules/${moduleId}`, manifest: folder.manifest }
@@ -187,7 +199,8 @@ export class FakeWorld {
 
   #catalog(): ModuleCatalog {
     return {
-      scan: async () => [...this.#folders.keys()].flatMap((id) => this.#entry(id) ?? []),
+      scan: async () =>
+        [...this.#folders.keys(), ...this.#spoiled.keys()].flatMap((id) => this.#entry(id) ?? []),
       look: async (moduleId) => this.#entry(moduleId),
       stage: async (moduleId) => {
         const folder = this.#folders.get(moduleId)
