@@ -427,6 +427,7 @@ export class Unit {
       case 'rest':
         if (!this.callable) this.desk.dismiss()
         this.desk.pump()
+        this.required()
         break
       case 'wait':
         break
@@ -460,6 +461,8 @@ export class Unit {
     this.desk.pump()
     this.#core.ports.direct()
     if (event === 'unblocked') this.#core.note('module.resumed', { reason: because })
+    // What was wished for while it could not be heard.
+    if (this.replicasWanted === 0) this.#post('emptied', SCALED_TO_NONE)
     this.required()
   }
 
@@ -547,13 +550,14 @@ export class Unit {
     return works.isReady && (works.serving?.staying.length ?? 0) >= this.replicasWanted
   }
 
-  /** Brings back what was lost while nobody could judge it: during a reload, or while what it requires was away. */
+  /** Makes up for what happened while nobody could judge it: during a reload, or while what it requires was away. */
   #fill(): void {
-    const { retries } = this.#core
+    const { retries, works } = this.#core
     const missing = this.replicasWanted - (this.serving?.staying.length ?? 0)
     const { isBusy, isShort } = this.#startUp
-    if (missing <= 0 || isBusy || isShort || retries.atMs !== undefined) return
-    this.#post('due', 'some of it was lost meanwhile', { run: this.#core.works.run })
+    if (isBusy || isShort || retries.atMs !== undefined) return
+    if (missing > 0) this.#post('due', 'some of it was lost meanwhile', { run: works.run })
+    if (missing < 0) this.#post('fit', 'fewer are wanted than there are', { run: works.run })
   }
 
   /** What somebody left for a generation that is to stay: the content of the folder, and what was good after that one. */

@@ -220,9 +220,8 @@ t.test(
             if (unit.takers.length < 3)
               throw new Error(`only ${unit.takers.length} serve while it is ${unit.state}`)
           }
-          const committed = unit.generation?.id
+          const { committed } = story
           const bad = world.running.find(({ generation }) => generation !== committed)
-          // Only while calls may go to others: at the end of a graceful reload the last committed code is the new one.
           if (spoil && unit.state === 'reloading' && bad !== undefined) bad.leave(CRASH)
           if (unit.takers.length === 0) throw new Error('nothing serves')
         }
