@@ -30,14 +30,14 @@ export function faceOf(parts: Parts, life: Life): Daemon {
     live: (): Liveness => ({ live: true, timestamp: seconds(), daemon_running: true }),
     readiness: (): Readiness =>
       judgeReadiness({
-        modules: supervisor.statuses(),
+        modules: supervisor.briefs(),
         startedUp: life.startedUp(),
         draining: life.draining(),
         journalTrouble: memory.trouble(DISK_SILENT_MS),
         unhealthyRatioMax: life.unhealthyRatioMax,
         timestamp: seconds(),
       }),
-    critical: (): CriticalModules => judgeCritical(supervisor.statuses(), seconds()),
+    critical: (): CriticalModules => judgeCritical(supervisor.briefs(), seconds()),
     startedUp: life.startedUp,
     uptimeSeconds: () => (life.clock.elapsed() - life.startedAtMs) / 1_000,
     insecureKey: () => life.authority.devMode.active,

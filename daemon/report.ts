@@ -15,7 +15,7 @@ export function daemonStatus(
   { name, roles }: Principal,
   uptimeSeconds: number,
 ): DaemonStatus {
-  const modules = supervisor.statuses()
+  const modules = supervisor.briefs()
   const byState: Partial<Record<string, number>> = {}
   for (const { state } of modules) byState[state] = (byState[state] ?? 0) + 1
   return {
@@ -43,7 +43,7 @@ export function metersOf(
 ): Meters {
   return new Meters({
     version: VERSION,
-    modules: () => supervisor.statuses(),
+    modules: () => supervisor.briefs(),
     queueDepth: () => missions.counters().depth,
     approvalsPending: () => missions.pendingApprovals,
     omens: () => {

@@ -73,6 +73,12 @@ export interface ModuleStatus {
   readonly categories: readonly string[]
 }
 
+/** What is asked of every module at once, and often: by probes, and at each scrape. */
+export type ModuleBrief = Pick<
+  ModuleStatus,
+  'module_id' | 'state' | 'because' | 'health' | 'critical' | 'replicas' | 'listen'
+> & { readonly instances: readonly Pick<InstanceStatus, 'memory_bytes' | 'loop_lag_ms'>[] }
+
 /** One TCP port that the daemon owns and forwards to instances of a module. */
 export interface PortStatus {
   readonly name: string

@@ -1,7 +1,7 @@
-import type { CriticalModules, HealthStatistics, ModuleStatus, Readiness } from '../contracts/status.ts'
+import type { CriticalModules, HealthStatistics, ModuleBrief, Readiness } from '../contracts/status.ts'
 
 export interface ReadinessQuestion {
-  readonly modules: readonly ModuleStatus[]
+  readonly modules: readonly ModuleBrief[]
   readonly startedUp: boolean
   readonly draining: boolean
   /** Why the journal takes no records, if it does not. */
@@ -42,7 +42,7 @@ export function judgeReadiness(question: ReadinessQuestion): Readiness {
 }
 
 /** True when every critical module has a ready, well instance, or there is none. */
-export function judgeCritical(modules: readonly ModuleStatus[], timestamp: number): CriticalModules {
+export function judgeCritical(modules: readonly ModuleBrief[], timestamp: number): CriticalModules {
   const critical = modules
     .filter((module) => module.critical)
     .map(({ module_id, state, health, replicas }) => ({
@@ -54,7 +54,7 @@ export function judgeCritical(modules: readonly ModuleStatus[], timestamp: numbe
 }
 
 /** Total is the sum of the three. */
-export function statisticsOf(modules: readonly ModuleStatus[]): HealthStatistics {
+export function statisticsOf(modules: readonly ModuleBrief[]): HealthStatistics {
   const count = (status: string): number => modules.filter(({ health }) => health.status === status).length
   return {
     total: modules.length,

@@ -2,13 +2,20 @@ import type { CommandParams } from '../contracts/command.ts'
 import type { Actor, Fact } from '../contracts/fact.ts'
 import { NexusError } from '../contracts/failure.ts'
 import type { ActionSpecification } from '../contracts/manifest.ts'
-import type { Explanation, ModuleState, ModuleStatus, ReloadPlan, ReloadResult } from '../contracts/status.ts'
+import type {
+  Explanation,
+  ModuleBrief,
+  ModuleState,
+  ModuleStatus,
+  ReloadPlan,
+  ReloadResult,
+} from '../contracts/status.ts'
 import { didYouMean } from '../kit/nearest.ts'
 import { ActionInputs } from './action-inputs.ts'
 import { configureModule } from './configure.ts'
 import { DiskChanges } from './disk-changes.ts'
 import { explainModule } from './explain.ts'
-import { type HealthVerdict, moduleStatus } from './module-status.ts'
+import { type HealthVerdict, moduleBrief, moduleStatus } from './module-status.ts'
 import type { ActionAnswer, ActionCall, ModuleOutlook, SupervisorEnvironment } from './port.ts'
 import { type ReloadBooks, reloadModule, rollbackModule } from './reload-commands.ts'
 import { type Books, Remembered } from './remembered.ts'
@@ -162,6 +169,12 @@ export class Supervisor {
 
   statuses(): ModuleStatus[] {
     return this.units.map((unit) => this.#status(unit)).sort((a, b) => (a.module_id < b.module_id ? -1 : 1))
+  }
+
+  /** In no order. */
+  briefs(): ModuleBrief[] {
+    const { ports } = this.#env
+    return this.units.map((unit) => moduleBrief(unit, this.#verdicts(unit.id), ports.status(unit.id)))
   }
 
   status(moduleId: string): ModuleStatus {
