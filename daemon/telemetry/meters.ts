@@ -1,6 +1,6 @@
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client'
 import type { Fact } from '../contracts/fact.ts'
-import type { ModuleStatus } from '../contracts/status.ts'
+import type { ModuleBrief } from '../contracts/status.ts'
 import type { MetricsParams } from '../contracts/wire.ts'
 import { CustomMeters } from './custom-meters.ts'
 import { FACT_METERS } from './fact-meters.ts'
@@ -9,7 +9,7 @@ import { watchLoopLag } from './loop-lag.ts'
 /** What gauges show, read at the moment of a scrape. Each must be quick and must not throw. */
 export interface MeterSources {
   readonly version: string
-  modules(): readonly ModuleStatus[]
+  modules(): readonly ModuleBrief[]
   /** Missions waiting, by lane. */
   queueDepth(): Readonly<Record<string, number>>
   approvalsPending(): number
@@ -38,6 +38,7 @@ const LONG_SECONDS = [0.01, 0.05, 0.1, 0.5, 1, 5, 15, 60, 300, 1_800, 7_200]
 /** Everything that is counted, and its Prometheus text. Labels come from fixed sets, never from goals or ids of missions. */
 export class Meters {
   readonly #registry = new Registry()
+  #modules: readonly ModuleBrief[] | undefined
   readonly #custom = new CustomMeters(this.#registry)
   readonly #counters: ReturnType<typeof makeCounters>
   readonly #histograms: ReturnType<typeof makeHistograms>
@@ -47,7 +48,7 @@ export class Meters {
     for (const name of [...OFFENDERS, ...UNMEASURED]) this.#registry.removeSingleMetric(name)
     this.#counters = makeCounters(this.#registry)
     this.#histograms = makeHistograms(this.#registry)
-    addGauges(this.#registry, sources)
+    addGauges(this.#registry, { ...sources, modules: () => this.#census(sources) })
   }
 
   get contentType(): string {
@@ -100,8 +101,15 @@ export class Meters {
     for (const sample of params.samples) this.#custom.take(module, sample)
   }
 
+  /** The modules are asked once for each scrape, not once for each gauge. */
+  #census(sources: MeterSources): readonly ModuleBrief[] {
+    this.#modules ??= sources.modules()
+    return this.#modules
+  }
+
   /** Prometheus text; of one module's series only when it is named. */
   async text(moduleId?: string): Promise<string> {
+    this.#modules = undefined
     if (moduleId === undefined) return this.#registry.metrics()
     const blocks = await Promise.all(
       this.#registry.getMetricsAsArray().map(({ name }) => this.#registry.getSingleMetricAsString(name)),
@@ -183,7 +191,7 @@ function addGauges(registry: Registry, sources: MeterSources): void {
         read(this)
       },
     })
-  const eachModule = (name: string, help: string, value: (status: ModuleStatus) => number) =>
+  const eachModule = (name: string, help: string, value: (status: ModuleBrief) => number) =>
     gauge(name, help, ['module'], (it) => {
       for (const status of sources.modules()) it.set({ module: status.module_id }, value(status))
     })
