@@ -1,11 +1,13 @@
 import type { Generation } from '../catalog/port.ts'
 import type { Actor } from '../contracts/fact.ts'
+import type { Manifest } from '../contracts/manifest.ts'
 import type { ReloadResult } from '../contracts/status.ts'
 import type { Assembly } from './assembly.ts'
 import type { ModuleEvent } from './lifecycle-table.ts'
 import type { ReloadOrder, SupervisorEnvironment } from './port.ts'
 import type { ModulePorts } from './ports.ts'
 import type { ModuleMemory } from './remembered.ts'
+import type { Replica } from './replica-set.ts'
 import type { Crash } from './restart-policy.ts'
 import type { Retries } from './retries.ts'
 import type { Standing } from './standing.ts'
@@ -28,6 +30,17 @@ export interface Letter {
   readonly reply?: (result: ReloadResult) => void
 }
 
+/** What a unit says of itself, to its parts. */
+export interface UnitSelf {
+  /** Of what runs, else of what is on disk. */
+  readonly manifest: Manifest | undefined
+  readonly replicasWanted: number
+  /** Every replica that takes calls now. */
+  readonly takers: readonly Replica[]
+  /** A call is taken: at once, or after a wait that may end well. */
+  readonly callable: boolean
+}
+
 /** What the parts of one unit share. Only the unit itself changes the standing. */
 export interface UnitCore {
   readonly id: string
@@ -38,11 +51,14 @@ export interface UnitCore {
   readonly assembly: Assembly
   readonly ports: ModulePorts
   memory(): ModuleMemory
+  readonly self: UnitSelf
   /** It waits for what it requires, whatever its own instances say. */
   readonly isHeld: boolean
   /** Others than before take calls. */
   shifted(): void
   post(event: ModuleEvent, because: string, more?: Omit<Letter, 'event' | 'because'>): void
+  /** Resolves when the fact is on record; a failure is told in the log. */
+  record(type: string, d: Readonly<Record<string, unknown>>, actor?: Actor): Promise<void>
   /** A fact of the supervisor's own doing, not waited for: a restart is worth more than its record. */
   note(type: string, d: Readonly<Record<string, unknown>>, actor?: Actor): void
 }

@@ -23,6 +23,11 @@ export class Works {
     return beside === undefined ? (serving?.ready ?? []) : [...(serving?.ready ?? []), ...beside.ready]
   }
 
+  /** What runs, else what is to run. */
+  get current(): Generation | undefined {
+    return this.serving?.generation ?? this.generation
+  }
+
   get isReady(): boolean {
     return this.ready.length > 0
   }
