@@ -1,6 +1,7 @@
 import { parseArgs } from 'node:util'
 import { type Flags, loadSettings } from './config-load.ts'
 import { NexusError } from './contracts/failure.ts'
+import { closeInherited } from './descriptors.ts'
 import { systemClock } from './kit/clock.ts'
 import { VERSION } from './product.ts'
 import { stopOnSignals } from './signals.ts'
@@ -45,6 +46,7 @@ export async function main(argv: readonly string[]): Promise<number> {
 }
 
 async function serve(given: Arguments): Promise<number> {
+  closeInherited()
   const { env } = process
   const cwd = process.cwd()
   const { settings } = await loadSettings({ file: given.config, env, flags: toFlags(given), cwd })
