@@ -41,7 +41,7 @@ export function moduleBrief(
   verdict: HealthVerdict | undefined,
   ports: ModuleStatus['listen'],
 ): ModuleBrief {
-  const { manifest, serving } = unit
+  const { manifest, replicas } = unit
   return {
     module_id: unit.id,
     state: unit.state,
@@ -51,9 +51,9 @@ export function moduleBrief(
     listen: ports,
     replicas: {
       desired: unit.wanted === 'running' ? unit.replicasWanted : 0,
-      ready: serving?.ready.length ?? 0,
+      ready: unit.takers.length,
     },
-    instances: [...(serving?.replicas ?? [])].flatMap(({ instance }) => {
+    instances: replicas.flatMap(({ instance }) => {
       if (instance === undefined) return []
       const { heartbeat } = instance.stats
       return [{ memory_bytes: heartbeat?.rss_bytes ?? 0, loop_lag_ms: heartbeat?.loop_lag_ms ?? 0 }]
@@ -68,8 +68,7 @@ export function moduleStatus(
   ports: ModuleStatus['listen'],
   nowMs: number,
 ): ModuleStatus {
-  const { manifest, serving, generation } = unit
-  const replicas = [...(serving?.replicas ?? [])]
+  const { manifest, replicas, generation } = unit
   return {
     module_id: unit.id,
     description: manifest?.description ?? '',
@@ -86,7 +85,7 @@ export function moduleStatus(
     listen: ports,
     replicas: {
       desired: unit.wanted === 'running' ? unit.replicasWanted : 0,
-      ready: serving?.ready.length ?? 0,
+      ready: unit.takers.length,
     },
     instances: replicas.flatMap((replica) => instanceStatus(replica)),
     restarts: unit.restarts,

@@ -185,6 +185,10 @@ export class Unit {
   get takers(): readonly Replica[] {
     return this.#core.isHeld ? NONE : this.#core.works.ready
   }
+  /** Those, and the ones that take no calls. */
+  get replicas(): readonly Replica[] {
+    return this.#core.works.replicas
+  }
   get generation(): Generation | undefined {
     return this.#core.works.current
   }

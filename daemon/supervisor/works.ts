@@ -23,6 +23,11 @@ export class Works {
     return beside === undefined ? (serving?.ready ?? []) : [...(serving?.ready ?? []), ...beside.ready]
   }
 
+  /** Every replica of what serves, also those that take no calls now. */
+  get replicas(): readonly Replica[] {
+    return [...(this.serving?.replicas ?? []), ...(this.beside?.replicas ?? [])]
+  }
+
   /** What runs, else what is to run. */
   get current(): Generation | undefined {
     return this.serving?.generation ?? this.generation
