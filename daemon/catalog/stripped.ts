@@ -48,7 +48,8 @@ export async function stripGeneration(
   try {
     await mkdir(made, { recursive: true, mode: 0o700 })
     for (const { path, sha256 } of scripts) {
-      const js = (await reused(known.get(sha256))) ?? (await strip(await sourceOf(join(dir, path), sha256)))
+      const old = await reused(known.get(sha256))
+      const js = old === undefined ? await strip(await sourceOf(join(dir, path), sha256)) : old
       index[path] = { source: sha256, output: js === null ? null : sha256Of(js) }
       if (js === null) continue
       await mkdir(dirname(join(made, path)), { recursive: true, mode: 0o700 })
