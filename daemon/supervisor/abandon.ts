@@ -24,7 +24,7 @@ export async function abandon(
   for (const id of new Set([held?.id, wentBack ? left : undefined])) {
     if (id === undefined || id === null || id === stays || reloads.refused(id) !== undefined) continue
     const reason = `${actor.name} went back to ${stays?.slice(0, 12)}`
-    reloads.condemn(id, ROLLED_BACK_BY_HAND, reason)
+    reloads.condemn(id, { phase: ROLLED_BACK_BY_HAND, reason })
     const d = { generation: id, phase: ROLLED_BACK_BY_HAND, reason, to: stays }
     await record('module.generation_refused', d, actor)
   }

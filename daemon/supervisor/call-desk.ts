@@ -44,16 +44,18 @@ export class CallDesk {
     const { clock } = this.#options
     const startedMs = clock.elapsed()
     const timeoutMs = call.timeoutMs ?? spec.timeout_ms
-    for (let tries = 0; ; tries += 1) {
+    for (let isRepeated = false; ; ) {
       const leftMs = timeoutMs - (clock.elapsed() - startedMs)
       const replica = await this.#acquire(call, leftMs, timeoutMs)
       try {
         const asked = this.#ask(replica, call, startedMs, timeoutMs)
-        const repeatable = spec.idempotent && tries === 0
+        const repeatable = spec.idempotent && (!isRepeated || replica.set.isOnTrial)
         return await (repeatable ? this.#orElsewhere(asked, replica, call.action) : asked)
       } catch (error) {
         const cut = error instanceof NexusError && error.code === 'CALL_CUT'
-        if (!(cut && spec.idempotent && tries === 0)) throw error
+        if (!(cut && spec.idempotent && (!isRepeated || replica.set.isOnTrial))) throw error
+        // New code that does not hold goes with all its replicas: to have met one of them is not yet the repetition.
+        isRepeated ||= !replica.set.isOnTrial
       } finally {
         this.#release(replica, call.action)
       }

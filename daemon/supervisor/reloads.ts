@@ -5,7 +5,7 @@ import type { ReloadOrder } from './port.ts'
 import { ROLLED_BACK_BY_HAND } from './remembered.ts'
 import type { Replica, ReplicaSet } from './replica-set.ts'
 import { FORGIVEN_AFTER_MS } from './restart-policy.ts'
-import { Swap, type SwapEnd } from './swap.ts'
+import { type Refusal, Swap, type SwapEnd } from './swap.ts'
 import type { UnitCore } from './unit-core.ts'
 
 interface Running {
@@ -31,7 +31,7 @@ export interface ReloadsOptions {
 export class Reloads {
   readonly #options: ReloadsOptions
   /** Generations found bad by this run of the daemon: the record of it may still be on its way to the disk. */
-  readonly #condemned = new Map<string, { readonly phase: string; readonly reason: string }>()
+  readonly #condemned = new Map<string, Refusal>()
   #running: Running | undefined
   #last: ReloadResult | undefined
 
@@ -124,14 +124,16 @@ export class Reloads {
   }
 
   /** Whether a generation was reverted or given up before, and why. */
-  refused(generation: string): { readonly phase: string; readonly reason: string } | undefined {
+  refused(generation: string): Refusal | undefined {
     const recorded = this.#options.core.memory().refused.find((entry) => entry.generation === generation)
-    return this.#condemned.get(generation) ?? recorded
+    const { phase, reason } = recorded ?? {}
+    const known = phase === undefined || reason === undefined ? undefined : { phase, reason }
+    return this.#condemned.get(generation) ?? known
   }
 
   /** A generation that is not to be brought up by itself, until its content changes or somebody names it. */
-  condemn(generation: string, phase: string, reason: string): void {
-    this.#condemned.set(generation, { phase, reason })
+  condemn(generation: string, refusal: Refusal): void {
+    this.#condemned.set(generation, refusal)
   }
 
   #end(end: SwapEnd, old: ReplicaSet, order: ReloadOrder): ReloadResult {
@@ -173,8 +175,9 @@ export class Reloads {
     if (result.rolled_back && finding !== 'none') {
       this.#last = result
       const failed = finding === 'bad generation' ? generation : undefined
-      const { phase = '', reason = '' } = result
-      if (failed !== undefined) this.condemn(failed, phase, reason)
+      const { phase = '', reason = '', stack } = result
+      const refusal = stack === undefined ? { phase, reason } : { phase, reason, stack }
+      if (failed !== undefined) this.condemn(failed, refusal)
       note('module.rolled_back', { ...result, generation: failed, to: old.generation.id }, actor)
     }
     const because = result.reason ?? 'the reload was reverted'

@@ -69,6 +69,8 @@ export interface BringOptions {
 export class ReplicaSet {
   readonly generation: Generation
   readonly replicas = new Set<Replica>()
+  /** Its code has to prove itself yet: what is lost with it is lost by no fault of the caller. */
+  isOnTrial = false
   readonly #parts: ReplicaSetParts
   #config: Readonly<Record<string, unknown>>
   #ready: readonly Replica[] | undefined

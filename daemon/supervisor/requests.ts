@@ -5,10 +5,16 @@ import type { ReloadOrder } from './port.ts'
 /** More changes than this at once are not patience but a loop somewhere. */
 const WAITING_MAX = 100
 
+interface Target {
+  readonly generation: string
+  readonly strategy: string
+  readonly settings: string
+}
+
 export interface RequestsOptions {
   readonly full: () => Error
   /** Names what a reload would bring up: equal names, equal outcomes. */
-  target(order: ReloadOrder): Promise<{ readonly generation: string; readonly settings: string }>
+  target(order: ReloadOrder): Promise<Target>
   /** Whether there is something that serves, so that a reload is a swap. */
   serves(): boolean
   reload(order: ReloadOrder): Promise<ReloadResult>
@@ -63,9 +69,9 @@ export class Requests {
 
   async #keyOf(order: ReloadOrder): Promise<string> {
     const { target, serves, giveWayTo } = this.#options
-    const { generation: named, strategy = '', onlyIfChanged } = order
+    const { generation: named, onlyIfChanged } = order
     try {
-      const { generation, settings } = await target(order)
+      const { generation, strategy, settings } = await target(order)
       if (onlyIfChanged) await giveWayTo(generation)
       return JSON.stringify([generation, named !== undefined, strategy, settings])
     } catch (error) {

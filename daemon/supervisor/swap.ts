@@ -10,6 +10,13 @@ import type { Replica, ReplicaSet } from './replica-set.ts'
 import { type Strategy, strategyFor, wayOf } from './strategies.ts'
 import type { Crossing, Way } from './way.ts'
 
+/** Why a generation was reverted or given up. */
+export interface Refusal {
+  readonly phase: string
+  readonly reason: string
+  readonly stack?: string
+}
+
 /** What a swap needs of its unit. */
 export interface SwapStage extends Pick<Crossing, 'wanted' | 'bring' | 'serve' | 'again'> {
   readonly moduleId: string
@@ -21,7 +28,7 @@ export interface SwapStage extends Pick<Crossing, 'wanted' | 'bring' | 'serve' |
   /** The next generation: the folder's content, or a kept one. */
   choose(): Promise<Generation>
   /** Whether this generation was reverted before, and why. */
-  refused(generation: string): { readonly phase: string; readonly reason: string } | undefined
+  refused(generation: string): Refusal | undefined
   form(generation: Generation): ReplicaSet
   /** Calls go to the next generation now, whatever comes of it. */
   switched(): void
@@ -85,6 +92,7 @@ export class Swap {
       if (idle !== undefined) return this.#end(old, idle, 'none')
       const next = this.#prepare(generation)
       await this.#way?.forth()
+      next.isOnTrial = false
       return this.#end(next, {}, 'other')
     } catch (error) {
       return await this.#goBack(error)
@@ -92,14 +100,14 @@ export class Swap {
   }
 
   /** Nothing new, or code that is known to be bad: unless that very code was asked for. */
-  #reasonToRest({ id }: Generation): { phase?: string; reason: string } | undefined {
+  #reasonToRest({ id }: Generation): Partial<Refusal> | undefined {
     const { old, refused } = this.#stage
     const { generation: named, onlyIfChanged } = this.#order
     if (id === old.generation.id && onlyIfChanged) return { reason: 'the content is the same' }
     const known = named === undefined && id !== old.generation.id ? refused(id) : undefined
     if (known === undefined) return undefined
     const reason = `this generation was reverted before (${known.phase}: ${known.reason}); change it, or name it`
-    return { phase: known.phase, reason }
+    return { ...known, reason }
   }
 
   #prepare(generation: Generation): ReplicaSet {
@@ -107,6 +115,7 @@ export class Swap {
     const { clock, signal, old } = stage
     const strategy = strategyFor(this.#order.strategy, old.generation.manifest, generation.manifest)
     const next = stage.form(generation)
+    next.isOnTrial = true
     const probation = new Probation(clock, signal, old, next)
     const way = wayOf(strategy, {
       clock,

@@ -28,6 +28,8 @@ import { effectiveConfig } from './settings.ts'
 import { Standing } from './standing.ts'
 import type { StartQueue } from './start-queue.ts'
 import { StartUp } from './start-up.ts'
+import { strategyFor } from './strategies.ts'
+import type { Refusal } from './swap.ts'
 import { SUPERVISOR, type UnitCore } from './unit-core.ts'
 import { Witness } from './witness.ts'
 import { Works } from './works.ts'
@@ -123,8 +125,9 @@ export class Unit {
     this.#requests = new Requests({
       full: () => new NexusError('MODULE_CHANGING', { module: id }),
       target: async (order) => {
-        const { id: generation } = await this.#reloads.next(order)
-        return { generation, settings: JSON.stringify(memory().config) }
+        const { id: generation, manifest } = await this.#reloads.next(order)
+        const strategy = strategyFor(order.strategy, this.manifest ?? manifest, manifest)
+        return { generation, strategy, settings: JSON.stringify(memory().config) }
       },
       serves: () => this.serves,
       reload: async (order) => {
@@ -236,7 +239,7 @@ export class Unit {
   }
 
   /** Whether a generation was reverted or given up before, and why. */
-  refusal(generation: string): { readonly phase: string; readonly reason: string } | undefined {
+  refusal(generation: string): Refusal | undefined {
     return this.#reloads.refused(generation)
   }
 
