@@ -11,7 +11,7 @@ export interface Found {
 /**
  * Counts processes that may start others, with what they have started. The list of all processes costs milliseconds,
  * so it is read once a second at most, and only when it can tell something new; and at once when so much is started
- * that it may be a fork bomb. Nothing is looked at while there is nobody to count.
+ * that it may be a fork bomb. Nothing is looked at while all of them only wait.
  */
 export class FamilyWatch {
   readonly #clock: Clock
@@ -19,6 +19,8 @@ export class FamilyWatch {
   readonly #judge: (tenant: Tenant, found: Found) => void
   /** How many each had at the last count. */
   readonly #sizes = new Map<Tenant, number>()
+  /** Who says that it only waits, and so starts nothing. */
+  readonly #resting = new Set<Tenant>()
   #timer: Timer | undefined
   #glanced = Number.NaN
   #counted = { newest: Number.NaN, atMs: Number.NEGATIVE_INFINITY }
@@ -31,24 +33,40 @@ export class FamilyWatch {
 
   admit(tenant: Tenant): void {
     this.#sizes.set(tenant, 0)
-    this.#timer ??= this.#clock.after(GLANCE_MS, () => this.#glance())
+    this.#arm()
+  }
+
+  rest(tenant: Tenant, rests: boolean): void {
+    if (!this.#sizes.has(tenant)) return
+    if (rests) this.#resting.add(tenant)
+    else this.#resting.delete(tenant)
+    this.#arm()
   }
 
   leave(tenant: Tenant): void {
     this.#sizes.delete(tenant)
-    if (this.#sizes.size > 0) return
-    this.#timer?.cancel()
-    this.#timer = undefined
+    this.#resting.delete(tenant)
+    this.#arm()
+  }
+
+  #arm(): void {
+    const isIdle = [...this.#sizes].every(([tenant, size]) => size === 1 && this.#resting.has(tenant))
+    if (!isIdle) this.#timer ??= this.#clock.after(GLANCE_MS, () => this.#glance())
+    else {
+      this.#timer?.cancel()
+      this.#timer = undefined
+    }
   }
 
   #glance(): void {
-    this.#timer = this.#clock.after(GLANCE_MS, () => this.#glance())
+    this.#timer = undefined
     const newest = this.#view.newest()
     const isBurst = Math.abs(newest - this.#glanced) > BURST
     this.#glanced = newest
     const isNews = newest !== this.#counted.newest || [...this.#sizes.values()].some((size) => size !== 1)
     const isDue = this.#clock.elapsed() - this.#counted.atMs >= COUNT_MS
     if (isBurst || (isDue && isNews)) this.#count(newest)
+    this.#arm()
   }
 
   #count(newest: number): void {

@@ -1,8 +1,10 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { readFileSync, writeFileSync } from 'node:fs'
 import type { Duplex, Readable } from 'node:stream'
+import type { HeartbeatParams } from '../contracts/wire.ts'
 import type { Clock, Timer } from '../kit/clock.ts'
 import { InspectorDoor, obstacleOf } from './autopsy-door.ts'
+import { readHeartbeat } from './heard.ts'
 import type { Launch } from './isolation.ts'
 import { killMarked, MARK } from './marks.ts'
 import { heapSentence, type MemoryWatch } from './memory-watch.ts'
@@ -59,7 +61,7 @@ export class HostProcess {
   readonly #mark: string
   #because: string | undefined
   #limitMb: number | undefined
-  #beat: (residentBytes: number) => void = () => {}
+  #beat: (figures: HeartbeatParams | undefined) => void = () => {}
   #owner: HostOwner | undefined
   #report: string[] = []
   #hello: (hello: RunnerHello) => void = () => {}
@@ -122,7 +124,7 @@ export class HostProcess {
     const leave = watch.admit(tenant)
     if (isTrusted) {
       this.#limitMb = limitMb
-      this.#beat = (residentBytes) => watch.heard(tenant, residentBytes)
+      this.#beat = (figures) => watch.heard(tenant, figures?.rss_bytes, figures?.rests_ms)
     }
     void this.ended.then(leave)
   }
@@ -176,7 +178,7 @@ export class HostProcess {
         return await this.#owner.request(method, params, id, signal)
       },
       notice: (method, params, bytes) => {
-        if (method === 'heartbeat') this.#beat(Number((params as { rss_bytes?: unknown } | null)?.rss_bytes))
+        if (method === 'heartbeat') this.#beat(readHeartbeat(params))
         if (method !== 'hello') return this.#owner?.notice(method, params, bytes)
         this.#hello(params as RunnerHello)
         return undefined

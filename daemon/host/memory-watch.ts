@@ -21,9 +21,10 @@ export class MemoryWatch {
   readonly #clock: Clock
   readonly #view: ProcessView
   readonly #families: FamilyWatch
-  /** When each was last heard. */
+  /** Until when each has said all that it is to say. */
   readonly #heard = new Map<Tenant, number>()
   #timer: Timer | undefined
+  #dueMs = 0
 
   constructor(clock: Clock, view: ProcessView = PROC) {
     this.#clock = clock
@@ -33,26 +34,49 @@ export class MemoryWatch {
 
   /** Watches until the returned function is called. */
   admit(tenant: Tenant): () => void {
-    this.#heard.set(tenant, this.#clock.elapsed())
-    this.#timer ??= this.#clock.after(LOOK_MS, () => this.#look())
     if (tenant.hasFamily) this.#families.admit(tenant)
+    this.#note(tenant, 0)
     return () => this.#leave(tenant)
   }
 
-  /** What it said of itself. */
-  heard(tenant: Tenant, residentBytes: number): void {
+  /**
+   * What it said of itself.
+   *
+   * @param residentBytes - Not every heartbeat has figures.
+   * @param restsMs - For so long it may only wait, and say nothing.
+   */
+  heard(tenant: Tenant, residentBytes: number | undefined, restsMs = 0): void {
     if (!this.#heard.has(tenant)) return
-    this.#heard.set(tenant, this.#clock.elapsed())
-    this.#judge(tenant, { residentBytes, processes: 1 })
+    this.#families.rest(tenant, restsMs > 0)
+    this.#note(tenant, restsMs)
+    if (residentBytes !== undefined) this.#judge(tenant, { residentBytes, processes: 1 })
+  }
+
+  #note(tenant: Tenant, restsMs: number): void {
+    const untilMs = this.#clock.elapsed() + restsMs
+    this.#heard.set(tenant, untilMs)
+    this.#arm(untilMs + SILENT_MS)
+  }
+
+  /** One look serves all; a newcomer may ask for an earlier one, never for a later one. */
+  #arm(dueMs: number): void {
+    if (this.#timer !== undefined && dueMs >= this.#dueMs) return
+    this.#timer?.cancel()
+    this.#dueMs = dueMs
+    this.#timer = this.#clock.after(dueMs - this.#clock.elapsed(), () => this.#look())
   }
 
   #look(): void {
-    this.#timer = this.#clock.after(LOOK_MS, () => this.#look())
-    const silent = [...this.#heard].filter(([, heardMs]) => this.#clock.elapsed() - heardMs > SILENT_MS)
+    this.#timer = undefined
+    const nowMs = this.#clock.elapsed()
+    const silent = [...this.#heard].filter(([, untilMs]) => nowMs - untilMs >= SILENT_MS)
     for (const [tenant] of silent) {
       const seen = this.#view.one(tenant.pid)
       if (seen !== undefined) this.#judge(tenant, { residentBytes: seen.residentBytes, processes: 1 })
     }
+    if (this.#heard.size === 0) return
+    const nextMs = Math.min(...this.#heard.values()) + SILENT_MS
+    this.#arm(Math.max(nextMs, nowMs + LOOK_MS))
   }
 
   #judge(tenant: Tenant, found: Found): void {

@@ -445,7 +445,7 @@ t.test(
     const { clock, seen, watch, said, tenant } = tenancy(false)
     for (let beats = 0; beats < 4; beats += 1) {
       await clock.pass(500)
-      watch.heard(tenant, 100 * MB)
+      watch.heard(tenant, 100 * MB, 0)
     }
     t.strictSame([seen.looks, said], [0, []])
     seen.table = [entry(10, 1, { residentBytes: 101 * MB })]
@@ -455,10 +455,24 @@ t.test(
   },
 )
 
+t.test('one that rests is left alone until it wakes, and then no longer than another', async (t) => {
+  const { clock, seen, watch, said, tenant } = tenancy(true)
+  await clock.pass(100)
+  watch.heard(tenant, 10 * MB, 10_000)
+  const { looks, lists } = seen
+  seen.newest += 1
+  await clock.pass(9_000)
+  t.strictSame([seen.looks - looks, seen.lists - lists], [0, 0])
+  seen.table = [entry(10, 1, { residentBytes: 101 * MB })]
+  watch.heard(tenant, undefined, 0)
+  await clock.pass(1_500)
+  t.strictSame(said, ['it used 101 MB of memory, limits.memory_mb is 100'])
+})
+
 t.test('a heartbeat that says too much is enough', async (t) => {
   const { watch, said, tenant } = tenancy(false)
-  watch.heard(tenant, 300 * MB)
-  watch.heard(tenant, 300 * MB)
+  watch.heard(tenant, 300 * MB, 0)
+  watch.heard(tenant, 300 * MB, 0)
   t.strictSame(said, ['it used 300 MB of memory, limits.memory_mb is 100'])
 })
 
@@ -466,7 +480,7 @@ t.test('what a process starts counts as its own', async (t) => {
   const { clock, seen, watch, said, tenant } = tenancy(true)
   seen.table.push(entry(11, 10, { residentBytes: 91 * MB }))
   seen.newest = 11
-  watch.heard(tenant, 10 * MB)
+  watch.heard(tenant, 10 * MB, 0)
   await clock.pass(1_000)
   t.strictSame(said, ['it and the process that it started used 101 MB of memory, limits.memory_mb is 100'])
 })
@@ -475,7 +489,7 @@ t.test('processes are not counted while nothing is started on the machine', asyn
   const { clock, seen, watch, tenant, leave } = tenancy(true)
   for (let beats = 0; beats < 20; beats += 1) {
     await clock.pass(500)
-    watch.heard(tenant, 10 * MB)
+    watch.heard(tenant, 10 * MB, 0)
   }
   t.equal(seen.lists, 1)
   seen.newest += 1
