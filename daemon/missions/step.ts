@@ -1,6 +1,7 @@
 import { NexusError } from '../contracts/failure.ts'
 import type { PlanStep } from '../contracts/mission.ts'
 import type { ArtifactRef } from '../contracts/module.ts'
+import { type Clock, sleep } from '../kit/clock.ts'
 import { DAEMON } from './facts.ts'
 import { type Decided, decided, StaleAttempt } from './ledger.ts'
 import { actionOf, type Mission, moduleOf } from './mission.ts'
@@ -65,6 +66,7 @@ async function tryStep(
       spec?.timeout_ms ?? STEP_TIMEOUT_MS,
     )
     const answer = await callStep(step, input, timeoutMs, running, world)
+    if (answer === 'not called') return await notCalled(step, world)
     if (answer === 'silent')
       return idempotent ? { kind: 'halted' } : unknown('it did not answer when stopped')
     return await finish(step, answer, world)
@@ -108,22 +110,25 @@ async function callStep(
   timeoutMs: number,
   running: Running,
   { ports, refuseLate, leftMs }: StepWorld,
-): Promise<ActionAnswer | 'silent'> {
+): Promise<ActionAnswer | 'silent' | 'not called'> {
   const { missionId: mission_id, epoch, signal } = running
   const context = { mission_id, epoch, step: step.id, idempotency_token: `${mission_id}/${step.id}` }
-  const call = ports.calls.call({
-    moduleId: moduleOf(step.uses),
-    action: actionOf(step.uses),
-    input,
-    // Never zero: what is left of the mission is watched by the attempt's own timer.
-    timeoutMs: Math.max(1, Math.ceil(Math.min(timeoutMs, leftMs() + HALT_GRACE_MS))),
-    signal,
-    mission: context,
-    killWhenStuck: true,
-    progress: (fraction, note) => {
-      running.progress = { step: step.id, fraction, note }
-    },
-  })
+  const endMs = ports.clock.elapsed() + timeoutMs
+  const ask = (): Promise<ActionAnswer> =>
+    ports.calls.call({
+      moduleId: moduleOf(step.uses),
+      action: actionOf(step.uses),
+      input,
+      // Never zero: what is left of the mission is watched by the attempt's own timer.
+      timeoutMs: Math.max(1, Math.ceil(Math.min(endMs - ports.clock.elapsed(), leftMs() + HALT_GRACE_MS))),
+      signal,
+      mission: context,
+      killWhenStuck: true,
+      progress: (fraction, note) => {
+        running.progress = { step: step.id, fraction, note }
+      },
+    })
+  const call = untilTaken(ask, endMs, signal, ports.clock)
   const silence = Promise.withResolvers<'silent'>()
   let timer = { cancel: () => {} }
   const onAbort = (): void => {
@@ -138,6 +143,28 @@ async function callStep(
   } finally {
     signal.removeEventListener('abort', onAbort)
     timer.cancel()
+  }
+}
+
+/** A module whose line of callers is full has not been called: the step stands in the queue until there is room. */
+async function untilTaken<T>(
+  ask: () => Promise<T>,
+  endMs: number,
+  signal: AbortSignal,
+  clock: Clock,
+): Promise<T | 'not called'> {
+  for (;;) {
+    try {
+      return await ask()
+    } catch (error) {
+      const isFull = error instanceof NexusError && error.code === 'MODULE_BUSY'
+      if (!isFull || clock.elapsed() + BUSY_MS >= endMs) throw error
+    }
+    const isOver = await sleep(clock, BUSY_MS, signal).then(
+      () => false,
+      () => true,
+    )
+    if (isOver) return 'not called'
   }
 }
 
@@ -196,6 +223,8 @@ const OUTPUT_BYTES_MAX = 8 * 1024
 const ARTIFACTS_BYTES_MAX = 32 * 1024
 /** What the manifest would say, should the action be gone; the call is refused then anyway. */
 const STEP_TIMEOUT_MS = 30_000
+/** What `Retry-After` tells everybody else who finds a module full. */
+const BUSY_MS = 1_000
 /** The host gives an aborted action one second, and the kill takes another. */
 const HALT_GRACE_MS = 3_000
 const CAUSE_LENGTH_MAX = 500

@@ -206,6 +206,48 @@ t.test('retries of a step stay within its attempt', async (t) => {
   )
 })
 
+t.test('a module that is full is asked again: the step waits, and its attempt has not failed', async (t) => {
+  const world = new World()
+  let calls = 0
+  world.action('cortex/echo/once', () => {
+    calls += 1
+    if (calls < 4) throw new NexusError('MODULE_BUSY', { module: 'cortex/echo', waiting: 1_000 })
+    return 'taken'
+  })
+  const { missions, id } = await made(world, { plan: ONCE })
+  await world.clock.pass(3_000)
+  t.match(missions.get(id), { status: 'completed', result: 'taken', epoch: 1 })
+  t.equal(types(world).filter((type) => type === 'step_started').length, 1)
+  t.strictSame(
+    world.calls.map(({ timeoutMs }) => timeoutMs),
+    [30_000, 29_000, 28_000, 27_000],
+    'all of it within the time of the step',
+  )
+
+  const full = new World()
+  full.action('cortex/echo/once', () => {
+    throw new NexusError('MODULE_BUSY', { module: 'cortex/echo', waiting: 1_000 })
+  })
+  const both = await made(full, { plan: ONCE, max_attempts: 2 })
+  await full.clock.pass(28_999)
+  t.equal(both.missions.get(both.id).status, 'running')
+  await full.clock.pass(200_000)
+  t.match(both.missions.get(both.id), {
+    status: 'failed',
+    epoch: 2,
+    error: { code: 'MODULE_BUSY', step: 'only' },
+  })
+
+  const other = await made(full, { plan: ONCE })
+  await full.clock.pass(1_500)
+  const cancelled = other.missions.cancel(operator, { mission_id: other.id, reason: 'enough' })
+  await full.clock.pass(1)
+  t.match(await cancelled, {
+    status: 'cancelled',
+    steps: [{ status: 'failed', error: { message: /not called/ } }],
+  })
+})
+
 t.test('more steps than max_steps never start', async (t) => {
   const world = new World()
   const { missions, id } = await made(world, { constraints: { max_steps: 1 } })
