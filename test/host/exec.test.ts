@@ -1,14 +1,15 @@
 import '../support/clean-children.ts'
 import { spawnSync } from 'node:child_process'
 import { chmodSync, cpSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
-import { connect, createServer } from 'node:net'
+import { connect, createServer, type Server } from 'node:net'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import t from 'tap'
+import { locateProgram } from '../../daemon/host/exec-program.ts'
 import { ExecReport } from '../../daemon/host/exec-report.ts'
 import type { Instance, SpawnOrder } from '../../daemon/host/port.ts'
 import { isAlive } from '../support/daemon.ts'
-import { TestClock } from '../support/test-clock.ts'
+import { settle, TestClock } from '../support/test-clock.ts'
 import { call, Ear, type OrderChanges, openPool, orderFor } from './bench.ts'
 
 const { pool, dataDir } = await openPool(t, { spares: 0 })
@@ -103,6 +104,10 @@ t.test('a program that cannot be run is named, with what helps, and not tried ag
   t.match(await failure(orderFor(dataDir, { runtime: 'exec', dir, command: ['./run.sh'] })), {
     unloadable: 1,
     remedy: /chmod u\+x \.\/run\.sh/,
+  })
+  const here = { moduleId: 'test/actor', dir, command: ['biome'] }
+  await t.rejects(locateProgram(here, 'node_modules/.bin:.'), {
+    message: /no program of this name/,
   })
   const config = { long: 'x'.repeat(70_000) }
   t.match(await failure(script(WAIT, { config })), {
@@ -365,15 +370,23 @@ t.test('one with ports has started when each of its sockets accepts connections'
   const late = await failure(script(WAIT, { listen, timeouts: { start_ms: 100 } }))
   t.match(late, { phase: 'deadline', reason: 'nothing accepted connections on web, api within 100 ms' })
 
+  const seen: string[] = []
+  const serve = (name: string, path: string): Server =>
+    createServer((socket) => {
+      seen.push(name)
+      socket.destroy()
+    }).listen(path)
   const instance = await spawn(t, WAIT, { listen })
-  let started = false
-  const starting = instance.start().then(() => (started = true))
-  const first = createServer((socket) => socket.destroy()).listen(web)
-  await new Promise((resolve) => first.once('listening', resolve))
+  const starting = instance.start().then(() => seen.push('started'))
+  const first = serve('web', web)
   await new Promise((resolve) => first.once('connection', resolve))
-  t.equal(started, false, 'one of two is not enough')
-  const second = createServer((socket) => socket.destroy()).listen(api)
+  await settle()
+  t.strictSame(seen, ['web'], 'one of two is not enough')
+  const second = serve('api', api)
   await starting
+  await settle()
+  t.strictSame([...seen].sort(), ['api', 'started', 'web'], 'each is asked once, and none for the late one')
+  await (await spawn(t, WAIT, { listen })).start()
   first.close()
   second.close()
 
