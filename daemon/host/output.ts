@@ -40,13 +40,23 @@ export class OutputGate {
     const splitter = new LineSplitter(LINE_BYTES_MAX, 'cut')
     const level = stream === 'stdout' ? 'info' : 'warn'
     const pass = (text: string): void => this.pass({ level, message: text, stream })
+    let isGap = false
     this.#streams.push(source)
     source.on('data', (chunk: Buffer) => {
       this.#open()
       this.#bytes += chunk.length
       if (this.#bytes > BYTES_MAX) for (const each of this.#streams) each.pause()
-      if (this.#lines <= this.#linesMax) for (const line of splitter.push(chunk)) pass(line)
-      else this.#lines += countLines(chunk)
+      if (this.#lines > this.#linesMax) {
+        this.#lines += countLines(chunk)
+        isGap = true
+        return
+      }
+      // The line in which reading stopped has lost its middle, and the first one after it its beginning.
+      const from = isGap ? chunk.indexOf(10) + 1 : 0
+      if (isGap) splitter.rest()
+      if (isGap && from === 0) return
+      isGap = false
+      for (const line of splitter.push(chunk.subarray(from))) pass(line)
     })
     source.on('end', () => {
       const rest = splitter.rest()

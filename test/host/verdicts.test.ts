@@ -50,13 +50,49 @@ t.test('a silent host is suspected, recovers with a heartbeat, and hangs in the 
   await clock.pass(1_500)
   watch.heard(patient)
   await clock.pass(6_000)
-  t.strictSame(said, ['suspect 1250', 'recovered', 'suspect 1250', 'hung 5250'])
+  t.strictSame(said, ['suspect 1011', 'recovered', 'suspect 1011', 'hung 5011'])
 })
 
-t.test('one timer serves all, and none runs when there is nobody to watch', async (t) => {
+t.test('a host that rests is not missed before its rest is over, nor waited for longer', async (t) => {
+  const { clock, said, patient, watch } = ward()
+  watch.admit(patient)
+  watch.heard(patient, 10_000)
+  await clock.pass(10_900)
+  t.strictSame([said, clock.waiting], [[], 1])
+  await clock.pass(200)
+  t.strictSame(said, ['suspect 1011'])
+})
+
+t.test('a host that rests and is asked something has no more time than any other', async (t) => {
+  const { clock, said, patient, watch } = ward()
+  watch.admit(patient)
+  watch.heard(patient, 10_000)
+  await clock.pass(2_000)
+  watch.asked(patient)
+  watch.asked(patient)
+  await clock.pass(1_100)
+  watch.asked(patient)
+  watch.heard(patient, 10_000)
+  await clock.pass(5_000)
+  t.strictSame(said, ['suspect 1011', 'recovered'])
+})
+
+t.test('one timer serves all, it is not moved by heartbeats, and none runs for nobody', async (t) => {
   const { clock, patient, watch } = ward()
-  const leave = [patient, { ...patient }, { ...patient }].map((one) => watch.admit(one))
+  const patients = [patient, { ...patient }, { ...patient }]
+  const leave = patients.map((one) => watch.admit(one))
+  let looks = 0
+  const { after } = clock
+  clock.after = (waitMs, ring) => {
+    looks += 1
+    return after.call(clock, waitMs, ring)
+  }
+  for (let beats = 0; beats < 20; beats += 1) {
+    for (const one of patients) watch.heard(one)
+    await clock.pass(500)
+  }
   t.equal(clock.waiting, 1)
+  t.ok(looks <= 20, 'two beats, one look at most')
   for (const one of leave) one()
   t.equal(clock.waiting, 0)
 })
@@ -72,10 +108,19 @@ t.test('time in which the daemon itself stood still counts for nobody', async (t
   const watch = new PulseWatch(slow)
   watch.admit(patient)
   awayMs = 60_000
-  await clock.pass(1_000)
+  await clock.pass(1_005)
   t.strictSame(said, [])
-  await clock.pass(300)
-  t.strictSame(said, ['suspect 1250'])
+  await clock.pass(20)
+  t.strictSame(said, ['suspect 1011'])
+})
+
+t.test('a heartbeat that lay in the pipe is heard before anybody is judged', async (t) => {
+  const { clock, said, patient, watch } = ward()
+  watch.admit(patient)
+  await clock.pass(1_005)
+  watch.heard(patient)
+  await clock.pass(900)
+  t.strictSame(said, [])
 })
 
 t.test('a short-lived patience is looked at in time beside a long one', async (t) => {
@@ -83,7 +128,7 @@ t.test('a short-lived patience is looked at in time beside a long one', async (t
   watch.admit(patient)
   watch.admit({ ...patient, limits: { suspectMs: 40, killMs: 100 } })
   await clock.pass(60)
-  t.strictSame(said, ['suspect 50'])
+  t.strictSame(said, ['suspect 51'])
 })
 
 const machine: Machine = {
@@ -346,6 +391,25 @@ t.test('a flood is not read beyond its bytes until the next second', async (t) =
   await clock.pass(1_000)
   t.equal(source.isPaused(), false)
   t.match(lines.at(-1), { level: 'warn', fields: { dropped: 7 } })
+})
+
+t.test('no line is made of the ends of two, when what lay between was dropped', async (t) => {
+  const { clock, lines, gate: out } = gate(1)
+  const source = new PassThrough()
+  out.capture(source, 'stdout')
+  const write = async (text: string): Promise<void> => {
+    source.write(text)
+    await settle()
+  }
+  await write('first\nsecond\nbegin')
+  await write(' lost\nlost ')
+  await clock.pass(1_000)
+  await write('all of it')
+  await write(' lost\nwhole\n')
+  t.strictSame(
+    lines.map((line) => line.message),
+    ['first', '2 lines were dropped: more than 1 within a second', 'whole'],
+  )
 })
 
 t.test('a stream that breaks is no error of the daemon', async (t) => {
