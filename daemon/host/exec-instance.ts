@@ -49,7 +49,12 @@ export class ExecInstance implements Instance, Patient {
     this.limits = { suspectMs: limits.heartbeat_suspect_ms, killMs: limits.heartbeat_kill_ms }
     this.#report = new ExecReport(order.dir, clock)
     this.gone = host.ended.then((ending) => this.#because ?? this.#report.explain(departureOf(ending)))
-    this.#talk = new ExecTalk({ moduleId: order.moduleId, peer: host.peer, clock })
+    this.#talk = new ExecTalk({
+      moduleId: order.moduleId,
+      peer: host.peer,
+      clock,
+      asked: () => watch.asked(this),
+    })
     this.#figures = new Figures(clock)
     this.#listen()
     const { gone } = this
@@ -150,7 +155,7 @@ export class ExecInstance implements Instance, Patient {
       log: (line) => this.#host.log(line),
       beat: (heartbeat) => {
         this.#figures.take(heartbeat)
-        this.#beat()
+        this.#beat(heartbeat?.rests_ms)
       },
       lastWords: (stack) => {
         this.#lastWords = stack
@@ -172,13 +177,13 @@ export class ExecInstance implements Instance, Patient {
   }
 
   /** Its heartbeats are watched from the first one on: nobody has to send any. */
-  #beat(): void {
+  #beat(restsMs?: number): void {
     if (!this.#isWatched) {
       this.#isWatched = true
       const discharge = this.#watch.admit(this)
       void this.gone.then(discharge)
     }
-    this.#watch.heard(this)
+    this.#watch.heard(this, restsMs)
   }
 
   /** A silent program may close what it does not need; one that speaks can be asked nothing any more. */

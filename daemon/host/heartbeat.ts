@@ -18,7 +18,7 @@ export interface PulseLimits {
   readonly killMs: number
 }
 
-/** How often a host says that it lives: twice before anybody wonders, and no rarer than status wants new figures. */
+/** How often a host says that it lives while it is at work: twice before anybody wonders, and as often as memory is watched. */
 export function heartbeatEveryMs(suspectMs: number): number {
   return Math.max(EVERY_MS_MIN, Math.min(EVERY_MS_MAX, Math.floor(suspectMs / 2)))
 }

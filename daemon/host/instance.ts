@@ -47,7 +47,12 @@ export class ProcessInstance implements Instance, Patient {
     this.#order = order
     this.#clock = clock
     this.#bornMs = clock.elapsed()
-    this.#talk = new Talk({ moduleId: order.moduleId, peer: host.peer, clock })
+    this.#talk = new Talk({
+      moduleId: order.moduleId,
+      peer: host.peer,
+      clock,
+      asked: () => watch.asked(this),
+    })
     this.#figures = new Figures(clock)
     this.#stall = new Stall({
       host,
@@ -69,7 +74,7 @@ export class ProcessInstance implements Instance, Patient {
       log: (line) => host.log(line),
       beat: (heartbeat) => {
         this.#figures.take(heartbeat)
-        watch.heard(this)
+        watch.heard(this, heartbeat?.rests_ms)
       },
       lastWords: (stack) => {
         this.#lastWords = stack

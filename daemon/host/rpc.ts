@@ -155,7 +155,7 @@ export class RpcPeer {
   }
 
   /** Says something that wants no answer. Dropped, and counted, when the other end does not read. */
-  notify(method: string, params: object): void {
+  notify(method: string, params?: object): void {
     if (this.#send({ jsonrpc: '2.0', method, params }) !== 'sent') this.#dropped += 1
   }
 

@@ -3,7 +3,7 @@ import type { HelloParams, InitializeParams } from '../contracts/wire.ts'
 import { systemClock } from '../kit/clock.ts'
 import { closeGaps, GAPS_FLAG } from './child/gaps.ts'
 import { Household } from './child/household.ts'
-import { beat } from './child/pulse.ts'
+import { Pulse } from './child/pulse.ts'
 import { RpcPeer } from './rpc.ts'
 import type { RpcId } from './rpc-message.ts'
 
@@ -18,7 +18,7 @@ export interface RunnerHello extends HelloParams {
   readonly walled: boolean
 }
 
-let beats = false
+let pulse: Pulse | undefined
 
 const pipe = new Socket({ fd: Number(process.env['NEXUS_FD'] ?? 3), readable: true, writable: true })
 const peer = new RpcPeer(
@@ -50,10 +50,10 @@ process.on('unhandledRejection', (thrown, promise) => fall(thrown, promise))
 peer.notify('hello', { pid: process.pid, node: process.version, walled: isWalled() } satisfies RunnerHello)
 
 async function answer(method: string, params: unknown, id: RpcId, signal: AbortSignal): Promise<unknown> {
-  if (method === 'initialize' && !beats) {
-    beats = true
+  if (method === 'initialize' && pulse === undefined) {
     const { heartbeat_ms } = params as InitializeParams
-    beat(systemClock, heartbeat_ms, (heartbeat) => peer.notify('heartbeat', heartbeat))
+    pulse = new Pulse(systemClock, heartbeat_ms, (heartbeat) => peer.notify('heartbeat', heartbeat))
+    pulse.begin()
   }
   return await household.answer(method, params, id, signal)
 }

@@ -181,6 +181,11 @@ export class SharedHost implements Patient, HostView {
     this.condemn({ who, departure, reason: `the event loop was blocked for ${Math.round(missingMs)} ms` })
   }
 
+  /** Somebody is asked something. */
+  asked(): void {
+    this.#parts.watch.asked(this)
+  }
+
   #beginWatch(): true {
     const discharge = this.#parts.watch.admit(this)
     void this.process.ended.then(discharge)
@@ -214,7 +219,7 @@ export class SharedHost implements Patient, HostView {
     const heartbeat = params === undefined ? undefined : readHeartbeat(params)
     if (params !== undefined && heartbeat === undefined) return 'heartbeat of a wrong shape'
     this.#figures.take(heartbeat)
-    this.#parts.watch.heard(this)
+    this.#parts.watch.heard(this, heartbeat?.rests_ms)
     return undefined
   }
 

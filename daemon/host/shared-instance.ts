@@ -51,7 +51,11 @@ export class SharedInstance implements Instance, Suspect {
     this.#clock = clock
     this.#bornMs = clock.elapsed()
     const { moduleId, instance, listener, limits } = order
-    this.#talk = new Talk({ moduleId, instance, clock, peer: host.process.peer })
+    this.#talk = new Talk({
+      ...{ moduleId, instance, clock },
+      peer: host.process.peer,
+      asked: () => host.asked(),
+    })
     this.#lines = new OutputGate(clock, limits.log_lines_per_s, (line) => listener.log(line))
     this.gone = new Promise((resolve) => {
       this.#leave = resolve

@@ -13,6 +13,8 @@ export interface TalkParts {
   readonly clock: Clock
   /** Named in every request when others live in the same host. */
   readonly instance?: string
+  /** Told of everything that is asked: whoever rested has something to do now. */
+  asked(): void
 }
 
 /** What is asked of an instance while it runs, whoever else lives in its process. */
@@ -51,6 +53,7 @@ export class Talk {
 
   /** Asks for anything else. Rejects `RpcFailure` or `RpcBroken`. */
   request(method: string, params: object, waitMs: number): Promise<unknown> {
+    this.#parts.asked()
     return this.#parts.peer.request(method, { ...params, ...this.#name }, waitMs)
   }
 
@@ -63,6 +66,7 @@ export class Talk {
     }
     if (this.calls.size >= CALLS_MAX) throw failedCall(new RpcBroken('window'), name)
     const task = mission === undefined ? {} : { mission }
+    this.#parts.asked()
     const asked = peer.ask('action', { name: action, input, timeout_ms: timeoutMs, ...task, ...this.#name })
     this.calls.set(asked.id, order)
     this.#cuts.set(asked.id, () => asked.cut())
@@ -95,6 +99,7 @@ export class Talk {
 
   async #ask(method: 'health' | 'configure' | 'snapshot', params: object, waitMs: number): Promise<unknown> {
     const { peer, moduleId } = this.#parts
+    this.#parts.asked()
     return await askModule(peer, method, { ...params, ...this.#name }, waitMs, moduleId)
   }
 }

@@ -1,23 +1,90 @@
+import { createHook } from 'node:async_hooks'
 import type { HeartbeatParams } from '../../contracts/wire.ts'
-import type { Clock } from '../../kit/clock.ts'
+import type { Clock, Timer } from '../../kit/clock.ts'
 
-/** Says every `everyMs` that this event loop turns. Code that blocks the loop is thereby silent. */
-export function beat(clock: Clock, everyMs: number, say: (params: HeartbeatParams) => void): void {
-  let former = performance.eventLoopUtilization()
-  let dueMs = clock.elapsed() + everyMs
-  const ring = (): void => {
-    const nowMs = clock.elapsed()
-    const now = performance.eventLoopUtilization()
-    const cpu = process.cpuUsage()
-    say({
-      rss_bytes: process.memoryUsage.rss(),
-      cpu_ms: (cpu.user + cpu.system) / 1_000,
-      loop_lag_ms: Math.max(0, nowMs - dueMs),
-      elu: performance.eventLoopUtilization(now, former).utilization,
-    })
-    former = now
-    dueMs = clock.elapsed() + everyMs
-    clock.after(everyMs, ring)
+/**
+ * Says that this event loop turns: every `everyMs` while something goes on, so that code that blocks the loop is
+ * silent. When nothing went on for that long it says so and rests.
+ *
+ * A process that only waits cannot hang, and to wake it twice a second is all that an idle host would cost. So the rest
+ * lasts until something happens, whatever it is: then the heartbeat comes before any other code runs, and who hangs
+ * from there on is missed from there on.
+ */
+export class Pulse {
+  readonly #clock: Clock
+  readonly #everyMs: number
+  readonly #say: (params?: HeartbeatParams) => void
+  readonly #hook = createHook({ before: () => this.#wake() })
+  #timer: Timer | undefined
+  #dueMs = 0
+  #loops = 0
+  #rests = false
+  #former = performance.eventLoopUtilization()
+
+  constructor(clock: Clock, everyMs: number, say: (params?: HeartbeatParams) => void) {
+    this.#clock = clock
+    this.#everyMs = everyMs
+    this.#say = say
   }
-  clock.after(everyMs, ring)
+
+  begin(): void {
+    this.#loops = loopCount()
+    this.#arm(this.#everyMs)
+  }
+
+  #ring(): void {
+    const loops = loopCount()
+    const isQuiet = loops - this.#loops <= QUIET_LOOPS_MAX
+    this.#loops = loops
+    if (isQuiet) {
+      this.#say({ ...this.#figures(), rests_ms: REST_MS })
+      this.#rests = true
+      this.#hook.enable()
+    } else this.#say(this.#figures())
+    this.#arm(isQuiet ? REST_MS : this.#everyMs)
+  }
+
+  /** Called before whatever happens first. */
+  #wake(): void {
+    if (!this.#rests) return
+    this.#rests = false
+    this.#hook.disable()
+    this.#say()
+    this.#loops = loopCount()
+    const former = this.#timer
+    this.#arm(this.#everyMs)
+    // It may be the very one that is about to ring.
+    process.nextTick(() => former?.cancel())
+  }
+
+  #arm(waitMs: number): void {
+    this.#dueMs = this.#clock.elapsed() + waitMs
+    const timer = this.#clock.after(waitMs, () => {
+      if (timer === this.#timer) this.#ring()
+    })
+    this.#timer = timer
+  }
+
+  #figures(): HeartbeatParams {
+    const { user, system } = process.cpuUsage()
+    const now = performance.eventLoopUtilization()
+    const { utilization } = performance.eventLoopUtilization(now, this.#former)
+    this.#former = now
+    return {
+      rss_bytes: process.memoryUsage.rss(),
+      cpu_ms: (user + system) / 1_000,
+      loop_lag_ms: Math.max(0, this.#clock.elapsed() - this.#dueMs),
+      elu: utilization,
+    }
+  }
 }
+
+/** How often the loop has turned. */
+function loopCount(): number {
+  return performance.nodeTiming.uvMetricsInfo.loopCount
+}
+
+/** The turn of the heartbeat itself, and one that came to an end meanwhile. */
+const QUIET_LOOPS_MAX = 2
+/** Long enough to cost nothing; and if the loop is ever blocked by something that gives no sign, it is noticed then. */
+const REST_MS = 10_000
