@@ -70,7 +70,8 @@ export async function makeGeneration(
     }
     if (copies < COPIES_MAX) await sleep(rules.clock, REST_MS * copies)
   }
-  const reason = `its files changed during each of ${COPIES_MAX} copies${changed}`
+  const isThere = (await lstat(folder).catch(missing)) !== undefined
+  const reason = isThere ? `its files changed during each of ${COPIES_MAX} copies${changed}` : 'it is gone'
   throw new NexusError('GENERATION_REFUSED', { module: moduleId, reason })
 }
 

@@ -307,6 +307,27 @@ t.test('a folder that never rests is refused after five copies', async (t) => {
   t.strictSame(readdirSync(join(generations, 'g/n')), [])
 })
 
+t.test('a folder that goes while it is copied is refused as gone', async (t) => {
+  const { modules, generations } = await open(t)
+  const folder = writeModule(modules, 'g/n')
+  const clock = new TestClock()
+  const owners = {
+    has: () => {
+      rmSync(folder, { recursive: true, force: true })
+      return true
+    },
+  } as unknown as ReadonlySet<number>
+  mkdirSync(generations, { recursive: true })
+  const rules = { owners, clock, quietMs: 0, generationsDir: generations }
+  const making = refusal(makeGeneration('g/n', folder, rules))
+  let done = false
+  void making.then(() => {
+    done = true
+  })
+  while (!done) await clock.pass(1_000)
+  t.equal(await making, 'GENERATION_REFUSED: g/n: its folder cannot become a generation: it is gone')
+})
+
 t.test('swapping a file for a link and back never copies what the link leads to', async (t) => {
   const { modules, generations } = await open(t)
   const folder = writeModule(modules, 'g/n', {}, { part: 'mine' })
