@@ -72,7 +72,7 @@ export async function compose(ground: Ground): Promise<Parts> {
   const environment = await moduleEnvironment(ground, late, { hosts, ports, health, lines })
   const supervisor = new Supervisor(environment, (moduleId) => health.verdict(moduleId))
   const missions = makeMissions(ground, late, supervisor, insight)
-  const meters = metersOf(supervisor, missions, insight, ground.publishedKeyActive)
+  const meters = metersOf(supervisor, ports, missions, insight, ground.publishedKeyActive)
   const status = (principal: Principal): DaemonStatus =>
     daemonStatus(supervisor, settings, principal, (clock.elapsed() - startedMs) / 1_000)
   const gate = makeGate(ground, late, { supervisor, missions, meters, status })

@@ -3,6 +3,7 @@ import type { Principal } from './contracts/roles.ts'
 import type { DaemonStatus } from './contracts/status.ts'
 import { statisticsOf } from './health/health.ts'
 import type { Insight } from './insight/insight.ts'
+import type { PortKeeper } from './listen/port.ts'
 import type { Missions } from './missions/missions.ts'
 import { VERSION } from './product.ts'
 import type { Supervisor } from './supervisor/supervisor.ts'
@@ -37,6 +38,7 @@ export function daemonStatus(
 /** Meters whose gauges read the rooms at the moment of a scrape. */
 export function metersOf(
   supervisor: Supervisor,
+  ports: PortKeeper,
   missions: Missions,
   insight: Insight,
   publishedKeyActive: () => boolean,
@@ -44,6 +46,7 @@ export function metersOf(
   return new Meters({
     version: VERSION,
     modules: () => supervisor.briefs(),
+    ports: () => ports.all(),
     queueDepth: () => missions.counters().depth,
     approvalsPending: () => missions.pendingApprovals,
     omens: () => {

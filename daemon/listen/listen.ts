@@ -145,6 +145,12 @@ class Keeper implements PortKeeper {
     })
   }
 
+  all(): readonly (PortStatus & { readonly module: ModuleId })[] {
+    return [...this.#holdings.keys()].flatMap((module) =>
+      this.status(module).map((status) => ({ module, ...status })),
+    )
+  }
+
   async close(): Promise<void> {
     await Promise.all([...this.#holdings.keys()].map((moduleId) => this.release(moduleId)))
     this.#holdings.clear()

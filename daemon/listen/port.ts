@@ -17,12 +17,19 @@ export interface PortKeeper {
   paths(moduleId: ModuleId, instance: InstanceId): Readonly<Record<string, string>>
   /** From now on new connections go to these instances, the least busy first; none: they wait. */
   direct(moduleId: ModuleId, instances: readonly InstanceId[]): void
-  /** Resolves when no connection leads to the instance any more; what is open after `waitMs` is cut. */
+  /**
+   * Nothing new goes to the instance. Connections of HTTP leave it between two requests.
+   *
+   * Resolves when none leads to it any more, after `waitMs` at most. What is open then is left to the module's `stop`,
+   * which may take its leave, and is cut some seconds after `forget`.
+   */
   drain(moduleId: ModuleId, instance: InstanceId, waitMs: number): Promise<void>
-  /** The instance is gone: what leads to it is cut, and its sockets are removed. */
+  /** The instance is gone: its last words are heard, what leads to it then is cut, and its sockets are removed. */
   forget(moduleId: ModuleId, instance: InstanceId): void
-  /** Closes the ports of a module. */
+  /** Closes the ports of a module. Connections that wait are cut, those that lead to an instance may end. */
   release(moduleId: ModuleId): Promise<void>
   status(moduleId: ModuleId): readonly PortStatus[]
+  /** Of all modules. */
+  all(): readonly (PortStatus & { readonly module: ModuleId })[]
   close(): Promise<void>
 }

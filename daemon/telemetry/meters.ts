@@ -1,6 +1,6 @@
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client'
 import type { Fact } from '../contracts/fact.ts'
-import type { ModuleBrief } from '../contracts/status.ts'
+import type { ModuleBrief, PortStatus } from '../contracts/status.ts'
 import type { MetricsParams } from '../contracts/wire.ts'
 import { CustomMeters } from './custom-meters.ts'
 import { FACT_METERS } from './fact-meters.ts'
@@ -10,6 +10,8 @@ import { watchLoopLag } from './loop-lag.ts'
 export interface MeterSources {
   readonly version: string
   modules(): readonly ModuleBrief[]
+  /** The ports that the daemon keeps for modules. */
+  ports(): readonly (PortStatus & { readonly module: string })[]
   /** Missions waiting, by lane. */
   queueDepth(): Readonly<Record<string, number>>
   approvalsPending(): number
@@ -49,6 +51,7 @@ export class Meters {
     this.#counters = makeCounters(this.#registry)
     this.#histograms = makeHistograms(this.#registry)
     addGauges(this.#registry, { ...sources, modules: () => this.#census(sources) })
+    addPorts(this.#registry, sources)
   }
 
   get contentType(): string {
@@ -232,4 +235,39 @@ function addGauges(registry: Registry, sources: MeterSources): void {
   gauge('published_key_active', '1 while the key of the documentation opens this daemon.', [], (it) =>
     it.set(sources.publishedKeyActive() ? 1 : 0),
   )
+}
+
+/** Counted where connections are taken, read at each scrape. */
+function addPorts(registry: Registry, { ports }: MeterSources): void {
+  const labelNames = ['module', 'port']
+  const labelsOf = ({ module, port }: { readonly module: string; readonly port: number }) => ({
+    module,
+    port: String(port),
+  })
+  const gauge = (name: string, help: string, what: 'open' | 'waiting') =>
+    new Gauge({
+      name: `nexus_port_${name}`,
+      help,
+      labelNames,
+      registers: [registry],
+      collect() {
+        this.reset()
+        for (const status of ports()) this.set(labelsOf(status), status[what])
+      },
+    })
+  const counter = (what: 'accepted' | 'refused', help: string) =>
+    new Counter({
+      name: `nexus_port_${what}_total`,
+      help,
+      labelNames,
+      registers: [registry],
+      collect() {
+        this.reset()
+        for (const status of ports()) this.inc(labelsOf(status), status[what])
+      },
+    })
+  gauge('connections', 'Connections that are let in.', 'open')
+  gauge('waiting', 'Connections that wait for an instance.', 'waiting')
+  counter('accepted', 'Connections that came.')
+  counter('refused', 'Connections that found no instance in time, or no room to wait.')
 }

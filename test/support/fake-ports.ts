@@ -50,6 +50,10 @@ export class FakePorts implements PortKeeper {
     return []
   }
 
+  all(): readonly [] {
+    return []
+  }
+
   async close(): Promise<void> {}
 
   /** What was said since the last time. */

@@ -3,7 +3,7 @@ import { constants, openSync, readSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 import type { Fact } from '../../daemon/contracts/fact.ts'
-import type { ModuleStatus } from '../../daemon/contracts/status.ts'
+import type { ModuleStatus, PortStatus } from '../../daemon/contracts/status.ts'
 import { LineSink } from '../../daemon/telemetry/line-sink.ts'
 import { createLog } from '../../daemon/telemetry/log.ts'
 import { Meters } from '../../daemon/telemetry/meters.ts'
@@ -134,10 +134,14 @@ function statusOf(id: string, part: object = {}): ModuleStatus {
   } as unknown as ModuleStatus
 }
 
-function metersOver(modules: () => readonly ModuleStatus[]) {
+function metersOver(
+  modules: () => readonly ModuleStatus[],
+  ports: () => readonly (PortStatus & { module: string })[] = () => [],
+) {
   return new Meters({
     version: '0.1.0',
     modules,
+    ports,
     queueDepth: () => ({ coin: 3 }),
     approvalsPending: () => 2,
     omens: () => ({ warn: 1 }),
@@ -207,6 +211,25 @@ t.test('gauges show what is true at the scrape, and a module that is gone leaves
   ])
   modules = []
   t.strictSame(seriesOf(await meters.text(), /module=/), [])
+})
+
+t.test('ports are counted where connections are taken, and read at each scrape', async (t) => {
+  const port = { module: 'a/b', name: 'web', host: '127.0.0.1', port: 8080 }
+  let ports = [{ ...port, open: 2, waiting: 1, accepted: 9, refused: 3 }]
+  const meters = metersOver(
+    () => [],
+    () => ports,
+  )
+  await meters.text()
+  ports = [{ ...port, open: 1, waiting: 0, accepted: 10, refused: 3 }]
+  t.strictSame(seriesOf(await meters.text(), /^nexus_port/), [
+    'nexus_port_connections{module="a/b",port="8080"} 1',
+    'nexus_port_waiting{module="a/b",port="8080"} 0',
+    'nexus_port_accepted_total{module="a/b",port="8080"} 10',
+    'nexus_port_refused_total{module="a/b",port="8080"} 3',
+  ])
+  ports = []
+  t.strictSame(seriesOf(await meters.text(), /^nexus_port/), [])
 })
 
 t.test('the text of one module has its series and no other', async (t) => {
