@@ -184,7 +184,7 @@ t.test('between TERM and KILL it has the time that its manifest gives', async (t
   const instance = await spawn(t, tidy, { listener: ear.listener })
   await ear.heard('log')
   await instance.halt(10_000)
-  t.strictSame(ear.logs(), ['up', 'tidied up'])
+  t.equal(ear.logs().at(-1), 'tidied up')
 })
 
 t.test(
