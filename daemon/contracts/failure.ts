@@ -344,7 +344,8 @@ export const FAILURES = {
   PORT_UNAVAILABLE: {
     status: 500,
     say: 'cannot listen on {host}:{port}: {reason}',
-    remedy: 'end what uses the port, or choose another with --port or --metrics-port',
+    remedy:
+      'end what uses the port, or choose another: with --port or --metrics-port, or in `listen` of its module.json',
     exit: 69,
   },
   KEY_FILE_UNSAFE: {
