@@ -46,7 +46,7 @@ export function rssMiB(pid: number): number {
   return Number(/^VmRSS:\s+(\d+)/m.exec(textOf(`/proc/${pid}/status`))?.[1] ?? 0) / 1_024
 }
 
-export function isAlive(pid: number): boolean {
+function isAlive(pid: number): boolean {
   const state = statOf(pid)?.[0]
   return state !== undefined && state !== 'Z'
 }

@@ -107,7 +107,7 @@ export async function launchNexus(options: NexusLaunch): Promise<NexusSite> {
 }
 
 /** The app of the comparison as a module. */
-export function webApp(app: AppVersion): string {
+function webApp(app: AppVersion): string {
   const started = app.fault === 'never ready' ? 'await new Promise(() => {})' : ''
   return `${earlyFault(app)}
   import { createServer } from 'node:http'
