@@ -21,6 +21,8 @@ export class Stall {
   readonly #order: StallOrder
   readonly #autopsy: Autopsy
   #sinceMs = 0
+  /** Of somebody who waits for a look. */
+  #seen: ((finding: Finding) => void) | undefined
 
   constructor(order: StallOrder) {
     const { host, clock, dir } = order
@@ -31,7 +33,7 @@ export class Stall {
       clock,
       doing: () => doingSentence(order.actions()),
       read: (frames) => findingOf(frames, dir),
-      found: (finding) => this.#tell(finding),
+      found: (finding) => (this.#seen ?? ((one) => this.#tell(one)))(finding),
     })
     void host.ended.then(() => this.#autopsy.close())
   }
@@ -48,6 +50,26 @@ export class Stall {
     this.#autopsy.forgive()
     const where = finding === undefined ? '' : ` in ${finding.blockedAt}`
     this.#say(`its event loop goes on; it was blocked for ${this.#blockedMs()} ms${where}`)
+  }
+
+  /** Where it is blocked, as far as is known by now. */
+  get finding(): Finding | undefined {
+    return this.#autopsy.finding
+  }
+
+  /** Looks for a stack, once, for at most `waitMs`: at one that does not beat yet. Undefined when there is none. */
+  async look(waitMs: number): Promise<Finding | undefined> {
+    return await new Promise((resolve) => {
+      const end = (finding: Finding | undefined): void => {
+        timer.cancel()
+        this.#seen = undefined
+        this.#autopsy.forgive()
+        resolve(finding)
+      }
+      const timer = this.#order.clock.after(waitMs, () => end(undefined))
+      this.#seen = (finding) => end(finding.stack === undefined ? undefined : finding)
+      this.#autopsy.begin()
+    })
   }
 
   /** It stayed silent for too long: what it departs with. */

@@ -9,7 +9,7 @@ export interface VisitOrder {
   readonly waitMs: number
   /** Fires when there is nothing left to see: the visit closes the inspector and goes. */
   readonly signal: AbortSignal
-  /** Whether this stack shows what was looked for; otherwise it is looked again, a few times. */
+  /** Whether this stack shows what was looked for; otherwise it goes on step by step, for a while. */
   enough(frames: readonly Frame[]): boolean
 }
 
@@ -34,7 +34,6 @@ export function lookInside(address: InspectorAddress, order: VisitOrder): Promis
       if (left) return
       left = true
       wire.say('Runtime.evaluate', { expression: CLOSE_IT, silent: true })
-      wire.end()
       timers.push(clock.after(LEAVE_MS, () => wire.destroy()))
     }
     const paused = (params: unknown): void => {
@@ -42,23 +41,19 @@ export function lookInside(address: InspectorAddress, order: VisitOrder): Promis
       const frames = readFrames(params, urls)
       looks += 1
       if (frames.length > 0) seen = frames
+      // A step needs no second pause, which a process that is busy between callbacks may not come to.
       if (order.enough(frames) || looks >= LOOKS_MAX) leave()
-      else {
-        wire.say('Debugger.resume')
-        timers.push(clock.after(LOOK_AGAIN_MS, again))
-      }
-    }
-    const again = (): void => {
-      if (!left) wire.say('Debugger.pause')
+      else wire.say('Debugger.stepInto')
     }
     const wire = new InspectorWire(address, {
       open: () => {
-        if (left || signal.aborted) return leave()
         wire.say('Debugger.enable')
-        wire.say('Debugger.pause')
+        if (signal.aborted) leave()
+        else wire.say('Debugger.pause')
       },
       event: (method, params) => {
-        if (method === 'Debugger.scriptParsed') noteScript(urls, params)
+        // It has begun to close and waits for this session to end; to go earlier could take the request along.
+        if (method === 'Debugger.scriptParsed' && noteScript(urls, params) === CLOSING) wire.end()
         if (method === 'Debugger.paused') paused(params)
       },
       closed: () => {
@@ -72,19 +67,27 @@ export function lookInside(address: InspectorAddress, order: VisitOrder): Promis
   })
 }
 
-function noteScript(urls: Map<string, string>, params: unknown): void {
+/** Returns the name of the script. */
+function noteScript(urls: Map<string, string>, params: unknown): string | undefined {
   const { scriptId, url } = (params ?? {}) as { scriptId?: unknown; url?: unknown }
-  if (typeof scriptId === 'string' && typeof url === 'string') urls.set(scriptId, url)
+  if (typeof scriptId !== 'string' || typeof url !== 'string') return undefined
+  urls.set(scriptId, url)
+  return url
 }
 
+const CLOSING = 'nexus:close-inspector'
 /**
- * Runs in the process that is visited. To close waits for the session to end, which is what comes next. Node asks both
- * the running code and the loop to open it, so it opens a second time when the loop turns again.
+ * Runs in the process that is visited; it is what `inspector.close` calls, which modules do not get. Node asks both the
+ * running code and the loop to open its inspector, so it opens a second time when the loop turns again: at the latest
+ * before the second immediate.
  */
-const CLOSE_IT =
-  "{ const { close } = process.getBuiltinModule('node:inspector'); close(); setImmediate(close) }"
-/** Between two turns of a loop that starves itself, what runs is often Node's own. */
-const LOOKS_MAX = 20
-const LOOK_AGAIN_MS = 10
-/** For the other end to notice that the session is over. */
-const LEAVE_MS = 200
+const CLOSE_IT = `{
+  const close = process._debugEnd
+  setImmediate(() => setImmediate(close))
+  close()
+}
+//# sourceURL=${CLOSING}`
+/** A loop that starves itself (`process.nextTick`) spends most of its time in Node; a round there has thirty steps. */
+const LOOKS_MAX = 100
+/** For the other end to begin with it; the session ends all the same, and the process goes on. */
+const LEAVE_MS = 1_000

@@ -187,4 +187,4 @@ const SECOND_LOOK_MS = 50
 const UNSEEN_MS = 1_000
 const UNSEEN_CPU_MS = 300
 /** A loop around something slow comes to a pause only between two rounds. Nobody waits meanwhile. */
-const VISIT_MS = 4_000
+const VISIT_MS = 10_000

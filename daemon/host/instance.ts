@@ -147,7 +147,8 @@ export class ProcessInstance implements Instance, Patient {
     } catch (error) {
       const departure = error instanceof RpcBroken && error.how === 'closed' ? await this.gone : undefined
       const { report } = this.#host
-      throw explainStart({ order, phase: 'start', error, departure, lastWords: this.#lastWords, report })
+      const evidence = { order, error, departure, lastWords: this.#lastWords, report }
+      throw explainStart({ ...evidence, phase: 'start', finding: this.#stall.finding })
     }
   }
 
@@ -199,12 +200,15 @@ export class ProcessInstance implements Instance, Patient {
       this.#answer = answer
     } catch (error) {
       // A host whose module cannot be loaded ends by itself, after a report that says where the fault is.
+      const isLate = error instanceof RpcBroken && error.how === 'expired'
+      const finding = isLate ? await this.#stall.look(LOOK_MS) : undefined
       const reports = error instanceof RpcFailure && error.code === RPC_CODES.unloadable
       if (!reports || !(await this.#goneWithin(PATIENCE_MS))) this.#host.signal('SIGKILL')
       const departure = await this.gone
       if (error instanceof NexusError) throw error
       const { report } = this.#host
-      throw explainStart({ order, phase: 'import', error, departure, lastWords: this.#lastWords, report })
+      const evidence = { order, error, departure, lastWords: this.#lastWords, report }
+      throw explainStart({ ...evidence, phase: 'import', finding })
     }
   }
 
@@ -258,3 +262,5 @@ export class ProcessInstance implements Instance, Patient {
 
 /** Between TERM and KILL, and after an orderly stop. */
 const PATIENCE_MS = 500
+/** A stack is there in a tenth of a second, on an idle machine. */
+const LOOK_MS = 2_000

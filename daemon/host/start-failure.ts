@@ -2,6 +2,7 @@ import { dirname } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { type FailureFacts, NexusError } from '../contracts/failure.ts'
 import { RPC_CODES } from '../contracts/wire.ts'
+import type { Finding } from './autopsy-frames.ts'
 import { brokenSentence, thrownOf } from './calls.ts'
 import { withoutInternals } from './child/thrown.ts'
 import type { Departure, SpawnOrder } from './port.ts'
@@ -21,6 +22,8 @@ export interface StartEvidence {
   readonly lastWords: string | undefined
   /** The last it wrote to stderr. */
   readonly report: string
+  /** Where it was blocked when its time was up. */
+  readonly finding?: Finding | undefined
 }
 
 /**
@@ -35,6 +38,7 @@ export function explainStart({
   departure,
   lastWords,
   report,
+  finding,
 }: StartEvidence): NexusError {
   if (error instanceof RpcFailure) {
     const { stack, config_error } = thrownOf(error)
@@ -48,18 +52,21 @@ export function explainStart({
   }
   if (!(error instanceof RpcBroken)) throw error
   if (error.how === 'expired') {
-    const reason = `${phase} was not done after ${order.timeouts.start_ms} ms`
-    return startFailure(order.moduleId, 'deadline', reason, {}, error)
+    const where = finding === undefined ? '' : `: it is blocked in ${finding.blockedAt}`
+    const reason = `${phase} was not done after ${order.timeouts.start_ms} ms${where}`
+    const seen = finding?.stack === undefined ? {} : { stack: finding.stack }
+    return startFailure(order.moduleId, 'deadline', reason, seen, error)
   }
   if (error.how !== 'closed') return startFailure(order.moduleId, phase, brokenSentence(error), {}, error)
   const exit = departure?.how === 'exited' ? { exit_code: departure.exitCode ?? -1 } : {}
   const displaced = departure?.how === 'displaced' ? displacedFacts(departure.culprit) : {}
+  const blocked = departure?.how === 'hung' ? departure.stack : undefined
   const reason = `its process ${sentence(departure)}`
   return startFailure(
     order.moduleId,
     phase,
     reason,
-    { stack: lastWords ?? withoutInternals(report), ...exit, ...displaced },
+    { stack: blocked ?? lastWords ?? withoutInternals(report), ...exit, ...displaced },
     error,
   )
 }
@@ -97,8 +104,10 @@ function sentence(departure: Departure | undefined): string {
       const how = signal === null ? `exited with code ${exitCode}` : `was ended by ${signal}`
       return said === undefined ? how : `${how}: ${said}`
     }
-    case 'hung':
-      return `hung: no heartbeat for ${departure.missingMs} ms`
+    case 'hung': {
+      const where = departure.blockedAt === undefined ? '' : `, blocked in ${departure.blockedAt}`
+      return `hung: no heartbeat for ${departure.missingMs} ms${where}`
+    }
     case 'displaced':
       return `lost its shared host: ${departure.reason}`
     case 'killed':
