@@ -373,6 +373,14 @@ t.test('the same content is copied once, and what was damaged is copied again', 
   await catalog.stage('g/n')
   t.equal(lstatSync(first.dir).ino, inode, 'reused')
 
+  for (const dir of [first.dir, join(modules, 'g/n')]) {
+    mkdirSync(join(dir, '__pycache__'))
+    writeFileSync(join(dir, '__pycache__/a.pyc'), 'compiled')
+  }
+  const [same, kept] = [await catalog.stage('g/n'), await catalog.kept('g/n', first.id)]
+  t.strictSame([same.id, kept.id], [first.id, first.id], 'what Python leaves there is no change')
+  t.equal(lstatSync(first.dir).ino, inode, 'and no damage')
+
   writeFileSync(join(first.dir, 'a.txt'), 'torn')
   t.equal(
     await refusal(catalog.kept('g/n', first.id)),
