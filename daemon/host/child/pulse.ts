@@ -34,7 +34,8 @@ export class Pulse {
 
   #ring(): void {
     const loops = loopCount()
-    const isQuiet = loops - this.#loops <= QUIET_LOOPS_MAX
+    // Whatever happens ends a rest, so nothing has.
+    const isQuiet = this.#rests || loops - this.#loops <= QUIET_LOOPS_MAX
     this.#loops = loops
     if (isQuiet) {
       this.#say({ ...this.#figures(), rests_ms: REST_MS })
@@ -44,16 +45,16 @@ export class Pulse {
     this.#arm(isQuiet ? REST_MS : this.#everyMs)
   }
 
-  /** Called before whatever happens first. */
+  /** Called before whatever happens first. When the rest is over anyway, the heartbeat itself comes in a moment. */
   #wake(): void {
-    if (!this.#rests) return
+    if (!this.#rests || this.#clock.elapsed() > this.#dueMs - ALMOST_MS) return
     this.#rests = false
     this.#hook.disable()
     this.#say()
     this.#loops = loopCount()
     const former = this.#timer
     this.#arm(this.#everyMs)
-    // It may be the very one that is about to ring.
+    // It may be the very one that is about to ring: Node does not look again.
     process.nextTick(() => former?.cancel())
   }
 
@@ -86,5 +87,7 @@ function loopCount(): number {
 
 /** The turn of the heartbeat itself, and one that came to an end meanwhile. */
 const QUIET_LOOPS_MAX = 2
+/** Timers ring a little early or late. */
+const ALMOST_MS = 2
 /** Long enough to cost nothing; and if the loop is ever blocked by something that gives no sign, it is noticed then. */
 const REST_MS = 10_000
