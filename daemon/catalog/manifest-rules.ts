@@ -156,7 +156,7 @@ function selfTestIssues(manifest: Manifest, inputs: ReadonlyMap<string, Checker<
 function limitIssues({ runtime, limits, restart }: Manifest): Issue[] {
   const issues: Issue[] = []
   if (runtime === 'process' && limits.memory_mb < HOST_MB_MIN) {
-    const detail = `must be ${HOST_MB_MIN} at least: Node itself needs 45; "runtime": "shared" needs less`
+    const detail = `must be ${HOST_MB_MIN} at least: Node itself takes up to 90; "runtime": "shared" needs less`
     issues.push({ pointer: '/limits/memory_mb', detail })
   }
   if (limits.heartbeat_kill_ms <= limits.heartbeat_suspect_ms) {
@@ -169,7 +169,7 @@ function limitIssues({ runtime, limits, restart }: Manifest): Issue[] {
 }
 
 /** An idle host, and something to work with. */
-const HOST_MB_MIN = 64
+const HOST_MB_MIN = 128
 
 function requireIssues(requires: readonly string[]): Issue[] {
   return requires.flatMap((id, index) =>
