@@ -53,6 +53,8 @@ export class CallDesk {
         return await (repeatable ? this.#orElsewhere(asked, replica, call.action) : asked)
       } catch (error) {
         const cut = error instanceof NexusError && error.code === 'CALL_CUT'
+        // Its end may be told later than the end of its pipe: nobody else is to be sent there.
+        if (cut) replica.suspected = true
         if (!(cut && spec.idempotent && (!isRepeated || replica.set.isOnTrial))) throw error
         // New code that does not hold goes with all its replicas: to have met one of them is not yet the repetition.
         isRepeated ||= !replica.set.isOnTrial

@@ -361,6 +361,73 @@ t.test('a replica that dies while its neighbours still come up reverts the reloa
   t.strictSame(running(world), ['g1', 'g1'])
 })
 
+t.test(
+  'a call that meets one replica after another of code that hangs is answered by the old code',
+  async (t) => {
+    for (const strategy of ['graceful', 'rolling'] as const) {
+      const world = new FakeWorld()
+      world.save('a/one', 'g1', answers('old'), THREE)
+      const supervisor = await raise(world)
+      world.save('a/one', 'g2', { action: never }, THREE)
+      const reload = supervisor.reloadModule({ module_id: 'a/one', strategy }, OPERATOR).catch(codeOf)
+      await world.clock.pass(100)
+      const calls = Array.from({ length: 12 }, () =>
+        supervisor
+          .call({ moduleId: 'a/one', action: 'work', input: {}, timeoutMs: 3_000 })
+          .then(({ output }) => output, codeOf),
+      )
+      await settle()
+      for (const instance of world.running.filter(({ generation }) => generation === 'g2')) {
+        instance.order.listener.suspect(1_000)
+        await settle()
+      }
+      t.strictSame(await Promise.all(calls), Array(12).fill('old'), strategy)
+      await world.clock.pass(10_000)
+      t.equal(await reload, 'RELOAD_ROLLED_BACK')
+    }
+  },
+)
+
+t.test(
+  'a call that is cut by one replica after another of code that dies is answered by the old code',
+  async (t) => {
+    const world = new FakeWorld()
+    world.save('a/one', 'g1', answers('old'), THREE)
+    const supervisor = await raise(world)
+    let cuts = 0
+    // The pipe of a process that dies closes before its end is told.
+    const dying: FakeCode = {
+      action: () => {
+        cuts += 1
+        return Promise.reject(new NexusError('CALL_CUT', { module: 'a/one', action: 'work' }))
+      },
+    }
+    world.save('a/one', 'g2', dying, THREE)
+    world.settled('a/one')
+    await world.clock.pass(100)
+    const call = supervisor.call({ moduleId: 'a/one', action: 'work', input: {} })
+    await settle()
+    const before = cuts
+    for (const instance of world.running.filter(({ generation }) => generation === 'g2'))
+      instance.leave(CRASH)
+    await world.clock.pass(100)
+    t.strictSame([(await call).output, before], ['old', 3])
+  },
+)
+
+t.test('a reload asked for while the watcher carries out the same one is that one', async (t) => {
+  const world = new FakeWorld()
+  world.save('a/one', 'g1', answers(1), ACTIONS)
+  const supervisor = await raise(world)
+  world.save('a/one', 'g2', answers(2), ACTIONS)
+  world.settled('a/one')
+  await world.clock.pass(1_000)
+  const reload = supervisor.reloadModule({ module_id: 'a/one', strategy: 'graceful' }, OPERATOR)
+  await world.clock.pass(2_100)
+  t.match(await reload, { reloaded: true, duration_ms: 3_000 })
+  t.equal(world.instances.length, 2)
+})
+
 t.test('with settle_ms 0 the new code is committed as soon as it is up', async (t) => {
   for (const strategy of STRATEGIES) {
     const world = new FakeWorld()
