@@ -108,6 +108,9 @@ function program(): Command {
         ...(globals.dataDir && { dataDirFlag: globals.dataDir }),
       }),
   ).option('--config <file>', 'instead of nexus.yaml')
+  add('doctor', 'what is wrong with this machine, and the fix', async (cli, _, options) =>
+    (await import('./cli/doctor.ts')).doctor(cli, options),
+  ).option('--config <file>', 'instead of nexus.yaml')
   add('run', 'run the daemon here, in the foreground; takes the options of nexusd', () => {
     throw new CliError(
       'usage',

@@ -74,7 +74,8 @@ const modules: Readonly<Record<string, string>> = {
     WRITE,
   ),
   'pipe/forger': misbehaving(
-    `const ids = [...Array(2_000).keys(), 1e9, -1, null, 'x'].filter((id) => id !== input.spare)
+    `// Downwards: its own call is answered when those that are to come have been forged already.
+     const ids = ['x', null, -1, 1e9, ...[...Array(2_000).keys()].reverse()]
      for (const id of ids) write(JSON.stringify({ jsonrpc: '2.0', id, result: { output: 'forged' } }) + '\\n')
      return 'honest'`,
     WRITE,
@@ -235,8 +236,7 @@ t.test('F66: whoever breaks the protocol loses its process, and the daemon its p
 t.test('F67: answers that nobody waits for are let pass, and none reaches another call', async (t) => {
   const id = 'pipe/forger'
   // The ids of a host count from 1: most of these are used up, or will be; none of them waits now.
-  const forged = await go(id, { spare: -7 })
-  t.equal(forged.body.success, true)
+  t.equal((await go(id)).body.success, true)
   const answers = await Promise.all(Array.from({ length: 60 }, (_, n) => go(id, { n }, 'echo')))
   t.strictSame(
     answers.map(({ body }) => body.result?.output.n ?? body),
