@@ -5,6 +5,7 @@ import { setTimeout as pause } from 'node:timers/promises'
 import t from 'tap'
 import type { HostPool, Instance } from '../../daemon/host/port.ts'
 import { isAlive } from '../support/daemon.ts'
+import { noSandbox } from '../support/no-sandbox.ts'
 import { shortDir } from '../support/short-dir.ts'
 import { call, Ear, type OrderChanges, openPool, orderFor } from './bench.ts'
 
@@ -12,12 +13,7 @@ type Test = { teardown(undo: () => unknown): void }
 const PATH = String(process.env['PATH'])
 const { pool, dataDir } = await openPool(t)
 
-/** Why no sandbox can be had here, if that is so. */
-const obstacle = await pool.spawn(orderFor(dataDir, { sandbox: true })).then(
-  (instance) => instance.halt(1_000),
-  (error: Error) => error.message,
-)
-const skip = obstacle === undefined ? false : `no sandbox works here: ${obstacle}`
+const skip = noSandbox()
 
 async function spawn(t: Test, changes: OrderChanges = {}, from = { pool, dataDir }): Promise<Instance> {
   const instance = await from.pool.spawn(orderFor(from.dataDir, { sandbox: true, ...changes }))
