@@ -123,7 +123,7 @@ export class OpenPort implements BondPort {
       return
     }
     this.#bonds.add(bond)
-    const line = this.#waiting.size === 0 ? this.#leastBusy() : undefined
+    const line = this.#leastBusy()
     if (line === undefined) this.#waiting.add(bond, !isNew)
     else bond.dial(line)
     this.#tally()

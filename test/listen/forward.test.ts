@@ -4,6 +4,23 @@ import { createServer, type Socket } from 'node:net'
 import t from 'tap'
 import { Street, until } from './street.ts'
 
+/** Writes until nothing is taken any more; the hash of all that was. */
+async function writeUntilStopped(writer: Socket): Promise<string> {
+  const sent = createHash('sha256')
+  for (let idle = 0, pieces = 0; idle < 500; idle += 1) {
+    while (writer.writableLength === 0) {
+      const piece = Buffer.alloc(1_000_000, randomBytes(61))
+      writer.write(piece)
+      sent.update(piece)
+      idle = 0
+      pieces += 1
+      if (pieces > 24) throw new Error(`it took ${pieces} MB and goes on`)
+    }
+    await new Promise((resolve) => setImmediate(resolve))
+  }
+  return sent.digest('hex')
+}
+
 const echo = (socket: Socket): void => {
   socket.pipe(socket)
 }
@@ -96,25 +113,65 @@ for (const slow of ['client', 'instance'] as const) {
     instance.pause()
     const [writer, reader] = slow === 'client' ? [instance, client.socket] : [client.socket, instance]
 
-    const piece = Buffer.alloc(1_048_576, 'x')
-    let sent = 0
-    for (let idle = 0; idle < 500; idle += 1) {
-      while (writer.writableLength === 0) {
-        writer.write(piece)
-        sent += piece.length
-        idle = 0
-      }
-      await new Promise((resolve) => setImmediate(resolve))
-    }
-    t.ok(sent < 24 * piece.length, `it stopped after ${sent} bytes`)
+    const sent = await writeUntilStopped(writer)
     writer.end()
-    let received = 0
-    reader.on('data', (bytes: Buffer) => (received += bytes.length))
+    const received = createHash('sha256')
+    reader.on('data', (bytes: Buffer) => received.update(bytes))
     reader.resume()
     await once(reader, 'end')
-    t.equal(received, sent)
+    t.equal(received.digest('hex'), sent)
   })
 }
+
+t.test('a client that waits is held back when it says much, and all of it arrives', async (t) => {
+  const street = await Street.open(t)
+  const client = await street.client()
+  const sent = await writeUntilStopped(client.socket)
+  client.socket.end()
+  const received = createHash('sha256')
+  let isOver = false
+  const instance = await street.instance((socket) => {
+    socket.on('data', (bytes) => received.update(bytes))
+    socket.on('end', () => {
+      isOver = true
+    })
+  })
+  street.direct(instance)
+  await until(
+    () => isOver,
+    () => 'the end did not come',
+  )
+  t.equal(received.digest('hex'), sent)
+})
+
+t.test('what a client said before it went arrives at an instance that reads slowly', async (t) => {
+  const street = await Street.open(t)
+  const heard = createHash('sha256')
+  let isOver = false
+  // Ends its side at once, and reads a little whenever the loop has turned a few times.
+  const instance = await street.instance((socket) => {
+    socket.on('data', (bytes) => {
+      heard.update(bytes)
+      socket.pause()
+      setImmediate(() => setImmediate(() => setImmediate(() => socket.resume())))
+    })
+    socket.on('end', () => {
+      isOver = true
+    })
+    socket.end('bye')
+  })
+  street.direct(instance)
+  const client = await street.client()
+  await client.hears('bye')
+  const sent = randomBytes(3_000_000)
+  client.socket.end(sent)
+  await until(
+    () => isOver,
+    () => 'the end did not come',
+  )
+  t.equal(heard.digest('hex'), createHash('sha256').update(sent).digest('hex'))
+  await street.counts({ open: 0 })
+})
 
 t.test('connections go to the least busy, in turns among equals', async (t) => {
   const street = await Street.open(t)
@@ -128,6 +185,22 @@ t.test('connections go to the least busy, in turns among equals', async (t) => {
   street.direct(...instances)
   for (let count = 0; count < 5; count += 1) await (await street.client()).ask('x', 'x')
   t.strictSame(busy(), [3, 3, 3])
+
+  const quiet = await Street.open(t)
+  const served: string[] = []
+  const named = (name: string) =>
+    quiet.instance((socket) => {
+      served.push(name)
+      socket.end(name)
+    })
+  quiet.direct(await named('a'), await named('b'))
+  for (let count = 0; count < 4; count += 1) {
+    const client = await quiet.client()
+    await client.ends()
+    client.socket.end()
+    await quiet.counts({ open: 0 })
+  }
+  t.strictSame(served.toSorted(), ['a', 'a', 'b', 'b'])
 })
 
 t.test('while nobody listens, connections wait and are let in by their order', async (t) => {
@@ -177,7 +250,33 @@ t.test('an instance that listens only later is tried again', async (t) => {
   t.teardown(() => server.close())
   await street.clock.pass(25)
   await client.hears('hello')
-  t.equal(street.status.waiting, 0)
+  t.strictSame([street.status.waiting, street.clock.waiting], [0, 0], 'and nothing ticks on')
+})
+
+t.test('an instance that is named anew is tried at once', async (t) => {
+  const street = await Street.open(t)
+  const id = 'demo/web#late'
+  const path = street.keeper.paths('demo/web', id)['web'] ?? ''
+  street.direct({ id })
+  const client = await street.client()
+  client.socket.write('hello')
+  await street.counts({ waiting: 1 })
+  const server = createServer(echo).listen(path)
+  await once(server, 'listening')
+  t.teardown(() => server.close())
+  street.direct({ id })
+  await client.hears('hello')
+})
+
+t.test('tries in between do not prolong the wait', async (t) => {
+  const street = await Street.open(t)
+  street.keeper.paths('demo/web', 'demo/web#never')
+  street.direct({ id: 'demo/web#never' })
+  const client = await street.client()
+  await street.counts({ waiting: 1 })
+  for (let passedMs = 0; passedMs < 10_000; passedMs += 500) await street.clock.pass(500)
+  t.equal(await client.ends(), 'ECONNRESET')
+  await street.counts({ waiting: 0, refused: 1 })
 })
 
 t.test('who has waited ten seconds is sent away, and counted', async (t) => {
@@ -259,4 +358,13 @@ t.test('half an end that nobody answers is cut after two minutes of silence', as
   t.equal(street.status.open, 1, 'it was not silent')
   await street.clock.pass(120_000)
   await street.counts({ open: 0 })
+
+  street.direct(await street.instance(() => {}))
+  const ended = await street.client()
+  await street.counts({ open: 1 })
+  ended.socket.end('anybody there?')
+  await street.clock.pass(119_999)
+  t.equal(ended.over, undefined)
+  await street.clock.pass(1)
+  t.equal(await ended.ends(), 'ECONNRESET')
 })

@@ -144,20 +144,35 @@ t.test('while a reload renames a port, each generation is reached by its own nam
 
 t.test('a release frees the port at once; what is under way may end', async (t) => {
   const street = await Street.open(t)
-  const instance = await street.instance((socket) => socket.pipe(socket))
+  let answer: (() => void) | undefined
+  const instance = await street.instance((socket) => {
+    socket.on('data', (bytes) => {
+      if (String(bytes).startsWith('GET')) answer = () => socket.write('HTTP/1.1 204 No Content\r\n\r\n')
+      else socket.write(bytes)
+    })
+  })
   street.direct(instance)
   const joined = await street.client()
   await joined.ask('x', 'x')
+  const answered = await street.client()
+  answered.socket.write('GET / HTTP/1.1\r\n\r\n')
+  await until(
+    () => answer !== undefined,
+    () => 'it was not asked',
+  )
   await street.keeper.release(MODULE)
   t.equal(await answers(street.port), false)
   await joined.ask('y', 'y')
+  answer?.()
+  await answered.hears('204')
   street.keeper.forget(MODULE, instance.id)
   await street.clock.pass(5_000)
   t.equal(await joined.ends(), 'ECONNRESET')
+  t.equal(await answered.ends(), 'end', 'after its answer there is nothing more to come')
 
   await street.keeper.hold(MODULE, [{ name: 'web', host: '127.0.0.1', port: street.port }])
   const waiting = await street.client()
-  await street.counts({ waiting: 1, accepted: 2 })
+  await street.counts({ waiting: 1, accepted: 3 })
   await street.keeper.release(MODULE)
   t.equal(await waiting.ends(), 'ECONNRESET')
 })

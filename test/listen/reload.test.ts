@@ -66,7 +66,7 @@ t.test('a request under way is answered by the instance that has it; the next by
   await client.hears('old')
   await client.hears('new')
   await drained
-  t.strictSame([client.over, answers.length, slow.sockets.size], [undefined, 1, 0])
+  t.strictSame([client.over, answers.length, street.clock.waiting], [undefined, 1, 0], 'nothing ticks on')
 })
 
 t.test('while no instance is there, a kept connection waits with its request', async (t) => {
@@ -141,6 +141,9 @@ t.test('a request that nobody has read is handed to another instance, once', asy
   hung.kill()
   await client.hears('new')
   t.strictSame([heard, client.over], [[post('pay')], undefined])
+  // It is as good as any other afterwards.
+  street.direct(await street.instance(answering('newest')))
+  await client.ask(GET, 'newest')
 })
 
 t.test('a request of which a part was read is not handed on', async (t) => {
@@ -211,10 +214,11 @@ t.test('what has left HTTP stays where it is until it is forgotten', async (t) =
 t.test('an instance that is gone may still be heard out', async (t) => {
   const street = await Street.open(t)
   let hasHeard = false
+  let answer = (): void => {}
   const old = await street.instance((socket) => {
     socket.on('data', () => {
       hasHeard = true
-      setImmediate(() => socket.end('its last words'))
+      answer = () => socket.end('its last words')
     })
   })
   street.direct(old)
@@ -226,6 +230,8 @@ t.test('an instance that is gone may still be heard out', async (t) => {
   )
   street.direct()
   street.keeper.forget(MODULE, old.id)
+  await street.clock.pass(4_999)
+  answer()
   await client.hears('its last words')
   t.equal(await client.ends(), 'end')
 })
@@ -245,6 +251,56 @@ t.test('a connection on which nothing was said yet goes to another instance at o
   street.direct(await street.instance(greeting('new')))
   // A protocol in which the server speaks first would wait for ever otherwise.
   await client.hears('new greets')
+})
+
+t.test('who loses an instance goes before those who have not had one', async (t) => {
+  const street = await Street.open(t)
+  const hung = await street.instance((socket) => socket.pause(), pausing())
+  street.direct(hung)
+  const first = await street.client()
+  first.socket.write(post('first'))
+  await until(
+    () => hung.sockets.size === 1,
+    () => 'nobody came',
+  )
+  street.direct()
+  const second = await street.client()
+  second.socket.write(post('second'))
+  await street.counts({ waiting: 1 })
+  hung.kill()
+  await street.counts({ waiting: 2 })
+  const heard: string[] = []
+  street.direct(await street.instance(answering('new', heard)))
+  await first.hears('new')
+  await second.hears('new')
+  t.strictSame(heard, [post('first'), post('second')])
+})
+
+t.test('words held for the next instance go to this one when it keeps the connection', async (t) => {
+  const street = await Street.open(t)
+  const heard: string[] = []
+  let upgrade = (): void => {}
+  const old = await street.instance((socket) => {
+    socket.on('data', (bytes) => heard.push(String(bytes)))
+    upgrade = () => socket.write('HTTP/1.1 101 Switching Protocols\r\n\r\n')
+  })
+  street.direct(old)
+  const client = await street.client()
+  client.socket.write(GET)
+  await until(
+    () => heard.length === 1,
+    () => 'it was not asked',
+  )
+  street.direct()
+  client.socket.write('a frame of the protocol to come')
+  for (let turn = 0; turn < 50; turn += 1) await new Promise((resolve) => setImmediate(resolve))
+  t.equal(heard.length, 1)
+  upgrade()
+  await until(
+    () => heard.length === 2,
+    () => 'it was not forwarded',
+  )
+  t.equal(heard[1], 'a frame of the protocol to come')
 })
 
 t.test('a connection that rests is ended after two minutes, and when its port is closed', async (t) => {
