@@ -113,21 +113,20 @@ export function planText(plan: ReloadPlan): string {
 
 export function explanationText(explanation: Explanation, nowMs: number): string {
   const { state, because, next, remedy } = explanation
-  // What blocks may come with its stack, one frame a line.
+  // What blocks may come with its stack: a frame a line, below the line that it belongs to.
   const [blockedOn, ...stack] = explanation.blocked_on?.split('\n') ?? []
   const head = fields([
     ['state', `${state} for ${since(explanation.since, nowMs)}`],
     ['blocked on', blockedOn],
-  ])
-  const tail = fields([
     ['next', next ?? undefined],
     ['remedy', remedy ?? undefined],
   ])
+  const withStack = head.replace(/^blocked on .*\n/m, (line) => line + indented(stack, 4))
   const facts = because.map(
     ({ at, seq, type, say, detail }) =>
       `  ${at}  ${seq}  ${type}  ${clean(say)}\n${indented(detail?.split('\n') ?? [], 6)}`,
   )
-  return `${head}${indented(stack, 4)}${tail}${facts.length === 0 ? '' : `because\n${facts.join('')}`}`
+  return `${withStack}${facts.length === 0 ? '' : `because\n${facts.join('')}`}`
 }
 
 function indented(lines: readonly string[], spaces: number): string {

@@ -165,8 +165,22 @@ function detailOf({ d: { stack } }: Fact): { detail?: string } {
 /** One sentence for a fact, in words an operator reads. */
 function sayOf({ type, d }: Fact): string {
   const what = type.slice('module.'.length).replaceAll('_', ' ')
-  const details = ['phase', 'reason', 'desired', 'replicas', 'key', 'how', 'restart', 'generation']
-    .filter((name) => d[name] !== undefined)
-    .map((name) => `${name} ${name === 'generation' ? String(d[name]).slice(0, 12) : String(d[name])}`)
+  // A reason has the figure in its sentence.
+  const told = d['reason'] === undefined ? d : { ...d, missing_ms: undefined }
+  const details = Object.entries(SAY).flatMap(([name, say]) =>
+    told[name] === undefined ? [] : [say(told[name])],
+  )
   return details.length === 0 ? what : `${what}: ${details.join(', ')}`
+}
+
+const SAY: Readonly<Record<string, (value: unknown) => string>> = {
+  instance: String,
+  reason: String,
+  missing_ms: (ms) => `no heartbeat for ${ms} ms`,
+  phase: (phase) => `phase ${phase}`,
+  desired: String,
+  replicas: (count) => `to ${count}`,
+  key: (key) => `key ${key}`,
+  applied: String,
+  generation: (id) => `generation ${String(id).slice(0, 12)}`,
 }
