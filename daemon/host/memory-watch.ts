@@ -96,7 +96,7 @@ export class MemoryWatch {
 }
 
 /** @returns Why this is too much, in words that follow the name of a module; nothing when it is not. */
-export function judgeUse({ residentBytes, processes }: Found, limitMb: number): string | undefined {
+function judgeUse({ residentBytes, processes }: Found, limitMb: number): string | undefined {
   if (processes > PROCESSES_MAX) {
     return `it had ${processes} processes, and no module may have more than ${PROCESSES_MAX}`
   }

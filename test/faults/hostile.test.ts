@@ -20,6 +20,7 @@ type Test = { teardown(undo: () => unknown): void }
 type Tier = 'none' | 'node-permission' | 'bwrap'
 type Vector = Record<string, string>
 
+t.setTimeout(120_000)
 const FIXTURE = fileURLToPath(new URL('../fixtures/hostile', import.meta.url))
 const MANUAL = fileURLToPath(new URL('../../docs/isolation.md', import.meta.url))
 const NOBODY = 65_534

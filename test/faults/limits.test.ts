@@ -7,6 +7,7 @@ import t from 'tap'
 import { isAlive, RunningDaemon, writeModule } from '../support/daemon.ts'
 import { shortDir } from '../support/short-dir.ts'
 
+t.setTimeout(120_000)
 const GLUTTON = readFileSync(
   fileURLToPath(new URL('../fixtures/host/glutton/index.js', import.meta.url)),
   'utf8',

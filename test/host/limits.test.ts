@@ -8,6 +8,8 @@ import { isAlive } from '../support/daemon.ts'
 import { noSandbox } from '../support/no-sandbox.ts'
 import { call, Ear, type OrderChanges, openPool, orderFor } from './bench.ts'
 
+t.setTimeout(120_000)
+
 /** A module that writes without a pause beats as rarely as one that hangs. */
 const patient = { heartbeat_suspect_ms: 50_000, heartbeat_kill_ms: 60_000 }
 
@@ -55,7 +57,7 @@ t.test('a heap that grows ends the instance, and the reason is in the words of t
   t.match(departure, {
     how: 'killed',
     because:
-      /^(it used \d+ MB of memory|its JavaScript heap was full: it may take 192 MB of) .*limits\.memory_mb/,
+      /^(it used \d+ MB of memory, |its JavaScript heap was full: it may take 192 MB of )limits\.memory_mb/,
   })
   t.ok(grownMb < 50, `the daemon grew by ${Math.round(grownMb)} MB`)
 })
@@ -141,7 +143,7 @@ t.test('a flood of lines is dropped, counted, and costs no memory', async (t) =>
   await call(
     instance,
     'flood',
-    { text: '\u001b[31mred\u0007 \u202eder\n', bytes: 20_000_000 },
+    { text: '\u0007\u001b[31mred\u001b[0m \u202eder\n', bytes: 20_000_000 },
     { timeoutMs: 60_000 },
   )
   await instance.halt(1_000)
@@ -151,7 +153,7 @@ t.test('a flood of lines is dropped, counted, and costs no memory', async (t) =>
   t.strictSame(new Set(lines.map((one) => one['log'])), new Set(['red der']))
   const dropped = ear.said.reduce((sum, one) => sum + Number(one['dropped'] ?? 0), 0)
   t.ok(lines.length >= 5 && lines.length < 1_000, `${lines.length} lines were told`)
-  t.ok(dropped + lines.length > 1_000_000, `${dropped} were counted`)
+  t.ok(dropped + lines.length > 900_000, `${dropped} were counted`)
 })
 
 t.test('a line of 40 MB is one line of 16 KiB', async (t) => {

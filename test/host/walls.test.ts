@@ -10,6 +10,7 @@ import { shortDir } from '../support/short-dir.ts'
 import { call, Ear, type OrderChanges, openPool, orderFor } from './bench.ts'
 
 type Test = { teardown(undo: () => unknown): void }
+t.setTimeout(120_000)
 const PATH = String(process.env['PATH'])
 const { pool, dataDir } = await openPool(t)
 
