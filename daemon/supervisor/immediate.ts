@@ -31,8 +31,11 @@ export class Immediate implements Way {
     const { old, next, wanted, bring, again } = this.#crossing
     this.#downSinceMs ??= this.#crossing.clock.elapsed()
     // Two generations may not overlap, so both have to be gone; one that hangs would keep everybody waiting.
-    for (const { suspected, instance } of next.replicas)
-      if (suspected) instance?.kill('it hung while it settled')
+    for (const { suspected, instance, onSuspect } of next.replicas) {
+      const end = (): void => instance?.kill('it hung while it settled')
+      if (suspected) end()
+      else onSuspect.add(end)
+    }
     await Promise.all([retire(next), retire(old)])
     const revived = again(old)
     if (this.#crossing.stopped) return revived
