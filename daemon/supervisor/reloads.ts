@@ -1,7 +1,9 @@
 import type { Generation } from '../catalog/port.ts'
 import type { ReloadResult } from '../contracts/status.ts'
 import type { Departure } from '../host/port.ts'
+import { judgeNeeds } from './needs.ts'
 import type { ReloadOrder } from './port.ts'
+import type { Needs } from './presence.ts'
 import { ROLLED_BACK_BY_HAND } from './remembered.ts'
 import type { Replica, ReplicaSet } from './replica-set.ts'
 import { FORGIVEN_AFTER_MS } from './restart-policy.ts'
@@ -21,6 +23,7 @@ interface Running {
 export interface ReloadsOptions {
   readonly core: UnitCore
   wanted(generation: Generation): number
+  readonly needs: Needs
   /** From now on calls go to these sets. */
   serve(set: ReplicaSet, beside: ReplicaSet | undefined): void
   /** The next set has settled. */
@@ -74,7 +77,7 @@ export class Reloads {
   }
 
   begin(order: ReloadOrder, old: ReplicaSet): Promise<ReloadResult> {
-    const { core, wanted, serve } = this.#options
+    const { core, wanted, needs, serve } = this.#options
     const { id, env, assembly, works, standing } = core
     const { run } = works
     const abort = new AbortController()
@@ -90,6 +93,7 @@ export class Reloads {
         form: (generation) => assembly.form(generation, order.configured),
         again: (set) => assembly.form(set.generation),
         wanted,
+        needs: ({ manifest }) => judgeNeeds(needs(manifest.requires), env.clock.elapsed()),
         bring: async (set, count, inherited) => {
           const failure = await assembly.complete(set, count, inherited)
           if (failure !== undefined) throw failure

@@ -4,6 +4,7 @@ import type { ReloadResult } from '../contracts/status.ts'
 import type { Departure } from '../host/port.ts'
 import { type Clock, sleep } from '../kit/clock.ts'
 import { describeDeparture } from './departure.ts'
+import type { NeedsVerdict } from './needs.ts'
 import type { ReloadOrder } from './port.ts'
 import { Probation, Trouble } from './probation.ts'
 import type { Replica, ReplicaSet } from './replica-set.ts'
@@ -30,6 +31,8 @@ export interface SwapStage extends Pick<Crossing, 'wanted' | 'bring' | 'serve' |
   /** Whether this generation was reverted before, and why. */
   refused(generation: string): Refusal | undefined
   form(generation: Generation): ReplicaSet
+  /** How what this code requires stands now. */
+  needs(generation: Generation): NeedsVerdict
   /** Calls go to the next generation now, whatever comes of it. */
   switched(): void
   /** The module is stopped: nothing is to be brought back. */
@@ -47,6 +50,8 @@ export interface SwapEnd {
   readonly finding: 'none' | 'bad generation' | 'other'
 }
 
+/** A module that comes up takes tens of milliseconds. */
+const LOOK_MS = 50
 /** The end of a host that hangs is told this long after it was due. */
 const AUTOPSY_MS = 1_000
 
@@ -90,6 +95,7 @@ export class Swap {
       signal.throwIfAborted()
       const idle = this.#reasonToRest(generation)
       if (idle !== undefined) return this.#end(old, idle, 'none')
+      await this.#needsMet(generation)
       const next = this.#prepare(generation)
       await this.#way?.forth()
       next.isOnTrial = false
@@ -110,10 +116,22 @@ export class Swap {
     return { ...known, reason }
   }
 
+  /** Code is not started before what it requires is there; the old code may have required less. */
+  async #needsMet(generation: Generation): Promise<void> {
+    const { clock, signal, needs } = this.#stage
+    const endMs = clock.elapsed() + generation.manifest.timeouts.start_ms
+    this.#phase = 'requires'
+    for (let verdict = needs(generation); !verdict.met; verdict = needs(generation)) {
+      if (clock.elapsed() >= endMs) throw new Trouble(verdict.because, { blameless: true })
+      await sleep(clock, LOOK_MS, signal)
+    }
+  }
+
   #prepare(generation: Generation): ReplicaSet {
     const stage = this.#stage
     const { clock, signal, old } = stage
     const strategy = strategyFor(this.#order.strategy, old.generation.manifest, generation.manifest)
+    this.#phase = 'manifest'
     const next = stage.form(generation)
     next.isOnTrial = true
     const probation = new Probation(clock, signal, old, next)

@@ -103,6 +103,7 @@ export class Unit {
     this.#reloads = new Reloads({
       core: this.#core,
       wanted: ({ manifest }) => replicasWanted(manifest, env.overrides[id]?.replicas, memory()),
+      needs: neighbours.needs,
       serve: (set, beside) => {
         const { works } = this.#core
         works.serving = set

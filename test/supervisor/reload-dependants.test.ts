@@ -266,6 +266,33 @@ t.test('a reload asked for in a moment of absence begins when that is over', asy
   t.equal(dbWas, 'started')
 })
 
+t.test(
+  'new code that requires more is not started before that is there, and the old code serves meanwhile',
+  async (t) => {
+    const world = new FakeWorld()
+    const supervisor = await raise(world, { 'b/web': [] })
+    const more = { ...ACTIONS, requires: ['a/new'], timeouts: { start_ms: 5_000 } }
+    world.save('b/web', 'w2', answers('new'), more)
+    world.settled('b/web')
+    await world.clock.pass(1_000)
+    const before = await supervisor.call({ moduleId: 'b/web', action: 'work', input: {} })
+    t.strictSame([before.output, world.instances.length], ['b/web', 1])
+    world.save('a/new', 'n1', answers(1), ACTIONS)
+    world.settled('a/new')
+    await world.clock.pass(5_000)
+    t.match(supervisor.status('b/web'), { state: 'started', generation: 'w2' })
+
+    world.save('b/web', 'w3', answers('newer'), { ...more, requires: ['a/none'] })
+    const refused = supervisor.reloadModule({ module_id: 'b/web' }, OPERATOR).catch((error) => error)
+    await world.clock.pass(6_000)
+    t.match(await refused, {
+      code: 'RELOAD_ROLLED_BACK',
+      facts: { phase: 'requires', reason: /a\/none, which is not there/ },
+    })
+    t.equal(supervisor.unit('b/web').refusal('w3'), undefined, 'the code is not to blame')
+  },
+)
+
 t.test('new code of a module that waits starts when what it requires is back', async (t) => {
   const world = new FakeWorld()
   const supervisor = await raise(world, { 'a/db': [], 'b/web': ['a/db'] })
