@@ -1,7 +1,9 @@
 import { Duplex } from 'node:stream'
 import fc from 'fast-check'
 import t from 'tap'
-import { LINE_BYTES_MAX } from '../../daemon/contracts/wire.ts'
+import { type HeartbeatParams, LINE_BYTES_MAX } from '../../daemon/contracts/wire.ts'
+import { Pulse } from '../../daemon/host/child/pulse.ts'
+import { clearTimers, createOwner, Whose } from '../../daemon/host/child/whose.ts'
 import { LineSplitter } from '../../daemon/host/lines.ts'
 import { RpcBroken, RpcFailure, type RpcLimits, RpcPeer } from '../../daemon/host/rpc.ts'
 import { settle, TestClock } from '../support/test-clock.ts'
@@ -248,4 +250,83 @@ t.test('a pipe that breaks says so once and throws nothing', async (t) => {
   stream.destroy(new Error('ECONNRESET'))
   await settle()
   t.strictSame(heard, ['closed'])
+})
+
+/** A heartbeat whose clock is the test's, in the loop of the test itself. */
+function pulse() {
+  const clock = new TestClock()
+  const said: unknown[] = []
+  const say = (params?: HeartbeatParams): void => {
+    said.push(params === undefined ? 'alive' : (params.rests_ms ?? 'figures'))
+  }
+  new Pulse(clock, 500, say).begin()
+  const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve))
+  return { clock, said, turn }
+}
+
+t.test('a heartbeat tells figures while something goes on, then rests', async (t) => {
+  const { clock, said } = pulse()
+  // A test clock lets the loop turn many times within each step.
+  await clock.pass(1_500)
+  t.strictSame(said, ['figures', 'figures', 'figures'])
+})
+
+t.test('what ends a rest comes after the heartbeat, and a rest that nothing ends goes on', async (t) => {
+  const { clock, said, turn } = pulse()
+  let ring = (): void => {}
+  clock.after = (_, next) => {
+    ring = next
+    return { cancel: () => {} }
+  }
+  const still = new Pulse(clock, 500, (params) => void said.push(params?.rests_ms ?? 'alive'))
+  still.begin()
+  ring()
+  ring()
+  t.strictSame(said, [10_000, 10_000], 'no turn of the loop in between')
+  const order: unknown[] = []
+  await turn().then(() => order.push(...said.slice(2), 'work'))
+  t.strictSame(order, ['alive', 'work'])
+  await turn()
+  t.equal(said.length, 3, 'said once')
+})
+
+t.test('what a module begins is its own, however far that leads', async (t) => {
+  const whose = new Whose()
+  const [one, other] = [createOwner('g/one#1', 1), createOwner('g/other#2', 2)]
+  const found: unknown[] = []
+  const note = (): void => void found.push([whose.now()?.instance, process.title])
+  const later = async (): Promise<void> => {
+    note()
+    await new Promise((resolve) => setTimeout(resolve, 1))
+    note()
+    await new Promise((resolve) => setImmediate(resolve))
+    note()
+  }
+  const title = process.title
+  await Promise.all([whose.as(one, later), whose.as(other, later)])
+  process.title = title
+  const names = [1, 2].map((seat) => [`g/${seat === 1 ? 'one' : 'other'}#${seat}`, `nexus ${seat} g/`])
+  const heads = found.map((pair) => [(pair as string[])[0], (pair as string[])[1]?.slice(0, 10)])
+  t.strictSame(heads, [...names, ...names, ...names])
+  t.equal(whose.now(), undefined)
+  const promise = whose.as(other, () => Promise.reject(new Error('nobody listens')))
+  promise.catch(() => undefined)
+  t.equal(whose.of(promise), other)
+})
+
+t.test('the timers that somebody leaves behind are stopped, and nobody else’s', async (t) => {
+  const whose = new Whose()
+  const owner = createOwner('g/one#1', 1)
+  const rang: string[] = []
+  whose.as(owner, () => {
+    setInterval(() => rang.push('interval'), 1)
+    Promise.resolve().then(() => setTimeout(() => rang.push('timeout'), 1))
+    for (let made = 0; made < 1_000; made += 1) clearTimeout(setTimeout(() => {}, 1_000))
+  })
+  const mine = new Promise((resolve) => setTimeout(resolve, 5))
+  await Promise.resolve()
+  await Promise.resolve()
+  clearTimers(owner)
+  await mine
+  t.strictSame(rang, [])
 })
