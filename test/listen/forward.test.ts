@@ -123,6 +123,39 @@ for (const slow of ['client', 'instance'] as const) {
   })
 }
 
+t.test('an answer that is still on its way is not written over by that of another', async (t) => {
+  const street = await Street.open(t)
+  const answer = randomBytes(20_000_000)
+  const sockets: Socket[] = []
+  street.direct(await street.instance((socket) => sockets.push(socket)))
+  const slow = await street.client()
+  slow.socket.removeAllListeners('data')
+  slow.socket.pause()
+  await until(
+    () => sockets.length === 1,
+    () => 'nobody came',
+  )
+  sockets[0]?.end(answer)
+  const quick = await street.client()
+  await until(
+    () => sockets.length === 2,
+    () => 'nobody came',
+  )
+  for (let count = 0; count < 20; count += 1) {
+    quick.heard = ''
+    sockets[1]?.write('y'.repeat(60_000))
+    await until(
+      () => quick.heard.length === 60_000,
+      () => `${quick.heard.length} came`,
+    )
+  }
+  const heard = createHash('sha256')
+  slow.socket.on('data', (bytes: Buffer) => heard.update(bytes))
+  slow.socket.resume()
+  await once(slow.socket, 'end')
+  t.equal(heard.digest('hex'), createHash('sha256').update(answer).digest('hex'))
+})
+
 t.test('a client that waits is held back when it says much, and all of it arrives', async (t) => {
   const street = await Street.open(t)
   const client = await street.client()

@@ -125,6 +125,20 @@ t.test('what a manifest no longer lists is closed, what it lists still is not to
   t.equal(street.keeper.status(MODULE)[0]?.name, 'site')
 })
 
+t.test('a second port is served by who served the first under that name', async (t) => {
+  const street = await Street.open(t)
+  const instance = await street.instance((socket) => socket.end('hello'))
+  street.direct(instance)
+  const host = '127.0.0.1'
+  const other = await freePort()
+  await street.keeper.hold(MODULE, [
+    { name: 'web', host, port: street.port },
+    { name: 'web', host, port: other },
+  ])
+  street.port = other
+  await (await street.client()).hears('hello')
+})
+
 t.test('while a reload renames a port, each generation is reached by its own name', async (t) => {
   const street = await Street.open(t)
   const host = '127.0.0.1'
