@@ -107,6 +107,22 @@ export function judgeSecret({ path, uid, entry }: SecretSeen): Diagnosis {
   )
 }
 
+/** What the daemon keeps in its folder. */
+export function judgeRecords(files: readonly SecretSeen[]): Diagnosis {
+  const there = files.filter((file) => file.entry !== undefined)
+  const foreign = there.find(({ entry, uid }) => entry?.uid !== uid)
+  if (foreign !== undefined) {
+    const { path, uid, entry } = foreign
+    return fail(`${path} belongs to account ${entry?.uid}`, `run \`chown ${uid} ${path}\` as root`)
+  }
+  const open = there.find(({ entry }) => ((entry?.mode ?? 0) & 0o077) !== 0)
+  if (open === undefined) return ok(`${there.length} files, private to this account`)
+  return warn(
+    `${open.path} can be read or changed by others (mode ${octal(open.entry?.mode ?? 0)})`,
+    `run \`chmod 600 ${open.path}\``,
+  )
+}
+
 export interface RoomSeen {
   readonly path: string
   readonly freeBytes: number
@@ -196,6 +212,8 @@ export interface PortSeen {
   readonly port: number
   /** What it is wanted for: `http`, `metrics`, `listen web of demo/site`. */
   readonly purpose: string
+  /** What else wants the same port, if anything does. */
+  readonly rival: string | undefined
   /** `free`, or why it cannot be listened on. */
   readonly state: 'free' | 'taken' | 'denied' | 'no such address'
   /** Who listens there, as far as can be seen. */
@@ -205,12 +223,14 @@ export interface PortSeen {
   readonly isRunning: boolean
 }
 
-export function judgePort({ host, port, purpose, state, holder, isOurs, isRunning }: PortSeen): Diagnosis {
+export function judgePort(seen: PortSeen): Diagnosis {
+  const { host, port, purpose, rival, state, holder, isOurs, isRunning } = seen
   const where = `${host}:${port} (${purpose})`
   const other = purpose.startsWith('listen')
     ? 'give the module another port in `listen` of its module.json'
     : `choose another with ${purpose === 'http' ? '--port' : '--metrics-port'}`
   if (port === 0) return ok(`${purpose} takes any free port`)
+  if (rival !== undefined) return fail(`${where} is wanted for ${rival}, too`, other)
   if (isOurs) return ok(`${where} is ours`)
   if (state === 'free') return ok(`${where} is free`)
   if (state === 'denied') {
@@ -229,10 +249,12 @@ export interface SocketSeen {
   readonly path: string
   readonly bytes: number
   readonly isThere: boolean
+  /** Whether a process holds the data folder. */
+  readonly isHeld: boolean
   readonly isAnswering: boolean
 }
 
-export function judgeSocket({ path, bytes, isThere, isAnswering }: SocketSeen): Diagnosis {
+export function judgeSocket({ path, bytes, isThere, isHeld, isAnswering }: SocketSeen): Diagnosis {
   if (bytes > SOCKET_BYTES_MAX) {
     return fail(
       `the path has ${bytes} bytes, the system takes ${SOCKET_BYTES_MAX}: ${path}`,
@@ -240,6 +262,7 @@ export function judgeSocket({ path, bytes, isThere, isAnswering }: SocketSeen): 
     )
   }
   if (isAnswering) return ok(`a daemon answers at ${path}`)
+  if (isHeld) return ok(`nobody answers at ${path} now: see the lock`)
   return ok(isThere ? `${path} was left behind; the next start replaces it` : `no daemon listens at ${path}`)
 }
 

@@ -98,7 +98,7 @@ export function holderOf(locks: string, inode: number): number | undefined {
 
 /** Whether a TCP port can be listened on, by trying; and who does, where it cannot. */
 export async function lookAtPort(
-  wanted: Pick<PortSeen, 'host' | 'port' | 'purpose'>,
+  wanted: Pick<PortSeen, 'host' | 'port' | 'purpose' | 'rival'>,
   daemonPid: number | undefined,
 ): Promise<PortSeen> {
   const isRunning = daemonPid !== undefined

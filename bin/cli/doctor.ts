@@ -66,6 +66,7 @@ const CHECKS: readonly Check[] = [
   { name: 'settings',    run: async ({ settingsSeen }) => judge.judgeSettings(settingsSeen) },
   { name: 'data folder', run: async ({ dataDir, uid }) => judge.judgeDataFolder(await look.lookAtDataFolder(dataDir, uid)) },
   { name: 'secrets',     run: secrets },
+  { name: 'records',     run: records },
   { name: 'disk',        run: async ({ dataDir }) => judge.judgeRoom(await look.lookAtRoom(dataDir)) },
   { name: 'journal',     run: async (at) => judge.judgeJournal(await journalOf(at)) },
   { name: 'clock',       run: async (at) => judge.judgeClock({ nowMs: at.cli.clock.now(), aheadMs: (await journalOf(at)).aheadMs }) },
@@ -114,7 +115,10 @@ async function settingsOf(
     return { settings, seen: { file } }
   } catch (error) {
     if (!(error instanceof NexusError)) throw error
-    const { settings } = await loadSettings({ env: { NEXUS_CONFIG: '/dev/null' }, flags, cwd })
+    // Where no configuration file can lie.
+    const nowhere = join(cwd, 'no-such-folder')
+    const places = { data_dir: resolve(cli.dataDir), modules_dirs: [resolve('modules')] }
+    const { settings } = await loadSettings({ env: {}, flags: places, cwd: nowhere })
     return { settings, seen: { file: config, fault: { message: error.message, remedy: error.remedy } } }
   }
 }
@@ -168,6 +172,18 @@ async function secrets({ dataDir, uid }: Patient): Promise<judge.Diagnosis[]> {
   )
 }
 
+async function records({ dataDir, uid }: Patient): Promise<judge.Diagnosis> {
+  const files = RECORDS.map((name) => join(dataDir, name))
+  return judge.judgeRecords(
+    await Promise.all(files.map(async (path) => ({ path, uid, entry: await look.lookAtEntry(path) }))),
+  )
+}
+
+const RECORDS = [
+  ...['audit.jsonl', 'missions.jsonl', 'telemetry.jsonl', 'runtime_metrics.jsonl', 'runes.json'],
+  ...['system_state.json', 'run/lock.db', 'run/pid', 'run/journal.wm'],
+]
+
 const journals = new WeakMap<Patient, Promise<judge.JournalSeen>>()
 
 /** Read once for all who ask. */
@@ -178,9 +194,12 @@ function journalOf(patient: Patient): Promise<judge.JournalSeen> {
   return seen
 }
 
-async function socket({ socketPath: path, daemon }: Patient): Promise<judge.Diagnosis> {
+async function socket({ socketPath: path, dataDir, daemon }: Patient): Promise<judge.Diagnosis> {
+  const { isAnswering } = daemon
+  const { holder } = await look.lookAtLock(dataDir, isAnswering)
   const isThere = await look.isThere(path)
-  return judge.judgeSocket({ path, bytes: Buffer.byteLength(path), isThere, isAnswering: daemon.isAnswering })
+  const isHeld = holder !== undefined
+  return judge.judgeSocket({ path, bytes: Buffer.byteLength(path), isThere, isHeld, isAnswering })
 }
 
 async function ports({ settings, modules, dataDir, daemon }: Patient): Promise<judge.Diagnosis[]> {
@@ -197,8 +216,9 @@ async function ports({ settings, modules, dataDir, daemon }: Patient): Promise<j
   ]
   const found: judge.Diagnosis[] = []
   // One after the other: two that want the same port must not stand in each other's way.
-  for (const { host, port, purpose } of wanted) {
-    found.push(judge.judgePort(await look.lookAtPort({ host, port, purpose }, holder)))
+  for (const [at, { host, port, purpose }] of wanted.entries()) {
+    const rival = wanted.slice(0, at).find((other) => port !== 0 && other.port === port)?.purpose
+    found.push(judge.judgePort(await look.lookAtPort({ host, port, purpose, rival }, holder)))
   }
   return found
 }

@@ -17,7 +17,10 @@ export class InspectorDoor {
   /** Why Node in that process cannot open it, if it cannot. */
   readonly obstacle: string | undefined
   readonly #signal: () => boolean
-  #signalled: 'never' | 'waiting' | 'before' = 'never'
+  /** Lines about it that are believed: at first none, then those that one signal may cause. */
+  #openings = 0
+  #isWaiting = false
+  #wasAsked = false
   #address: InspectorAddress | undefined
   #told: (address: InspectorAddress) => void = () => {}
 
@@ -33,23 +36,27 @@ export class InspectorDoor {
   }
 
   /**
-   * Asks for it to be opened and calls `opened` when it is. A process that is busy outside JavaScript opens it only
-   * when it comes back; it is not asked a second time meanwhile.
+   * Asks for it to be opened and calls `opened` when it is, also when it opens once more for the same signal: Node asks
+   * the running code as well as the loop. A process that is busy outside JavaScript opens it only when it comes back;
+   * it is not asked a second time meanwhile.
    */
   knock(opened: (address: InspectorAddress) => void): void {
     this.#told = opened
-    if (this.#signalled === 'waiting') return
-    if (this.#signal()) this.#signalled = 'waiting'
+    if (this.#isWaiting || !this.#signal()) return
+    this.#wasAsked = true
+    this.#isWaiting = true
+    this.#openings = OPENINGS_MAX
   }
 
   /** Takes a line of stderr. Returns whether it was one of Node's own about its inspector. */
   take(line: string): boolean {
-    if (this.#signalled === 'never' || !OWN_LINE.test(line)) return false
+    if (!this.#wasAsked || !OWN_LINE.test(line)) return false
     const { port, path } = LISTENING.exec(line)?.groups ?? {}
-    if (port === undefined || path === undefined) return true
+    if (port === undefined || path === undefined || this.#openings === 0) return true
+    this.#openings -= 1
+    this.#isWaiting = false
     this.#address = { port: Number(port), path }
-    if (this.#signalled === 'waiting') this.#told(this.#address)
-    this.#signalled = 'before'
+    this.#told(this.#address)
     return true
   }
 }
@@ -96,6 +103,8 @@ function linkOf(path: string): string {
 const LISTENING = /^Debugger listening on ws:\/\/127\.0\.0\.1:(?<port>\d{1,5})(?<path>\/[0-9a-f-]{36})$/
 const OWN_LINE =
   /^(Debugger (listening on|ending on) ws:|Debugger attached\.$|For help, see: https:\/\/nodejs\.org\/|Waiting for the debugger to disconnect|Starting inspector on .* failed: )/
+/** One for the running code, one or two for the loop. */
+const OPENINGS_MAX = 3
 /** Columns of /proc/net/tcp: the state of a socket that listens, and where its inode stands. */
 const LISTEN = '0A'
 const INODE_AT = 9

@@ -29,11 +29,14 @@ export function lookInside(address: InspectorAddress, order: VisitOrder): Promis
     let seen: readonly Frame[] = []
     let looks = 0
     let left = false
+    visits += 1
+    // Scripts of former visits may still be known there.
+    const name = `nexus:close-inspector:${visits}`
 
     const leave = (): void => {
       if (left) return
       left = true
-      wire.say('Runtime.evaluate', { expression: CLOSE_IT, silent: true })
+      wire.say('Runtime.evaluate', { expression: `${CLOSE_IT}\n//# sourceURL=${name}`, silent: true })
       timers.push(clock.after(LEAVE_MS, () => wire.destroy()))
     }
     const paused = (params: unknown): void => {
@@ -53,7 +56,7 @@ export function lookInside(address: InspectorAddress, order: VisitOrder): Promis
       },
       event: (method, params) => {
         // It has begun to close and waits for this session to end; to go earlier could take the request along.
-        if (method === 'Debugger.scriptParsed' && noteScript(urls, params) === CLOSING) wire.end()
+        if (method === 'Debugger.scriptParsed' && noteScript(urls, params) === name) wire.end()
         if (method === 'Debugger.paused') paused(params)
       },
       closed: () => {
@@ -75,19 +78,18 @@ function noteScript(urls: Map<string, string>, params: unknown): string | undefi
   return url
 }
 
-const CLOSING = 'nexus:close-inspector'
+let visits = 0
 /**
  * Runs in the process that is visited; it is what `inspector.close` calls, which modules do not get. Node asks both the
- * running code and the loop to open its inspector, so it opens a second time when the loop turns again: at the latest
+ * running code and the loop to open its inspector, so it opens a second time when the loop turns again: as a rule
  * before the second immediate.
  */
 const CLOSE_IT = `{
   const close = process._debugEnd
   setImmediate(() => setImmediate(close))
   close()
-}
-//# sourceURL=${CLOSING}`
+}`
 /** A loop that starves itself (`process.nextTick`) spends most of its time in Node; a round there has thirty steps. */
 const LOOKS_MAX = 100
 /** For the other end to begin with it; the session ends all the same, and the process goes on. */
-const LEAVE_MS = 1_000
+const LEAVE_MS = 5_000

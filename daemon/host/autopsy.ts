@@ -103,13 +103,14 @@ export class Autopsy {
     if (signal?.aborted !== true) door.knock((address) => void this.#visit(address))
   }
 
-  /** Also when the suspicion is over: then only to close it. */
+  /** Also when the suspicion is over, or all was seen: then only to close it. */
   async #visit(address: InspectorAddress): Promise<void> {
     const { clock, read } = this.#order
     if (!(await this.#isIts(address))) return
     const leave = await takeTurn()
     try {
-      const signal = this.#case?.signal ?? AbortSignal.abort()
+      const current = this.#finding?.stack === undefined ? this.#case?.signal : undefined
+      const signal = current ?? AbortSignal.abort()
       const enough = (frames: readonly Frame[]): boolean => read(frames) !== undefined
       const frames = await lookInside(address, { clock, waitMs: VISIT_MS, signal, enough })
       const finding = read(frames)
