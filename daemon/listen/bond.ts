@@ -1,6 +1,6 @@
 import { connect, type Socket } from 'node:net'
 import type { Clock, Timer } from '../kit/clock.ts'
-import { answerBuffer, Held } from './bytes.ts'
+import { Held } from './held.ts'
 import type { Line } from './line.ts'
 import { Turns } from './turns.ts'
 
@@ -68,34 +68,16 @@ export class Bond {
     this.#phase = 'dialing'
     this.#line = line
     line.bonds.add(this)
-    const instance = connect({
-      path: line.path,
-      allowHalfOpen: true,
-      onread: { buffer: answerBuffer.next, callback: (count, buffer) => this.#answered(buffer, count) },
-    })
+    const instance = connect({ path: line.path, allowHalfOpen: true })
     this.#instance = instance
-    const current = (act: () => void) => (): void => {
-      if (this.#instance === instance) act()
-    }
-    instance.on(
-      'connect',
-      current(() => this.#joined()),
-    )
-    instance.on(
-      'drain',
-      current(() => this.#client.resume()),
-    )
-    instance.on(
-      'end',
-      current(() => this.#instanceEnded()),
-    )
-    instance.on(
-      'close',
-      current(() => this.#detach()),
-    )
-    instance.on('error', (error: NodeJS.ErrnoException) => {
-      if (this.#instance === instance) this.#instanceFailed(error.code)
-    })
+    // Whatever one says that was left before is for nobody.
+    const isCurrent = (): boolean => this.#instance === instance
+    instance.on('connect', () => isCurrent() && this.#joined())
+    instance.on('data', (bytes: Buffer) => isCurrent() && this.#answered(bytes))
+    instance.on('drain', () => isCurrent() && this.#client.resume())
+    instance.on('end', () => isCurrent() && this.#instanceEnded())
+    instance.on('close', () => isCurrent() && this.#detach())
+    instance.on('error', ({ code }: NodeJS.ErrnoException) => isCurrent() && this.#instanceFailed(code))
   }
 
   /** Its instance is not to be used any more: it leaves as soon as nothing is under way. */
@@ -174,18 +156,15 @@ export class Bond {
     if (held !== undefined) this.#forward(held)
   }
 
-  #answered(buffer: Uint8Array, count: number): boolean {
-    const bytes = buffer.subarray(0, count) as Buffer
+  #answered(bytes: Buffer): void {
     this.#unread = undefined
     this.#losses = 0
     this.#hasSpoken = true
     this.#turns.answered(bytes)
     if (!this.#client.write(bytes)) this.#instance?.pause()
-    if (this.#client.writableLength > 0) answerBuffer.keep()
     if (this.#line?.isDirected === false) this.settle()
     // It stays with this instance after all.
     if (this.#phase === 'joined' && !this.#held.isEmpty && !this.#turns.isBetweenRequests) this.#release()
-    return true
   }
 
   #instanceEnded(): void {

@@ -175,8 +175,7 @@ class Keeper implements PortKeeper {
     }
     for (const [other, { ports }] of this.#holdings) {
       const rival = ports.find((held) => held.port === port && overlaps(held.host, host))
-      if (rival !== undefined && other !== moduleId)
-        refuse(`it belongs to ${other} ("${rival.names.join()}")`)
+      if (rival !== undefined) refuse(`it belongs to ${other} ("${rival.names.join()}")`)
     }
   }
 
