@@ -55,13 +55,21 @@ export async function killLoop(
     await daemon.kill()
     stop.now = true
     await Promise.all(writers)
-    await new Promise((resolve) => setTimeout(resolve, 50))
-    orphans.push(...hosts.filter(isAlive))
+    orphans.push(...(await stillAlive(hosts)))
     if (cycle % 10 === 9) say(`${cycle + 1} kills, ${ledger.created.size} missions acknowledged`)
   }
   const report = await judge(dir, effects, ledger, cycles, orphans)
   rmSync(dir, { recursive: true, force: true })
   return report
+}
+
+/** Those that outlive the daemon by more than a second. */
+async function stillAlive(pids: readonly number[]): Promise<readonly number[]> {
+  const endMs = performance.now() + 1_000
+  while (pids.some(isAlive) && performance.now() < endMs) {
+    await new Promise((resolve) => setTimeout(resolve, 20))
+  }
+  return pids.filter(isAlive)
 }
 
 /** What clients were told, on a disk of their own. */

@@ -1,5 +1,5 @@
 import '../support/clean-children.ts'
-import { appendFileSync, readFileSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 import { RunningDaemon, writeModule } from '../support/daemon.ts'
@@ -12,7 +12,7 @@ function writeWorker(dir: string, effects: string): void {
   const code = `
     import { appendFileSync, existsSync } from 'node:fs'
     const hold = async (ctx) => {
-      while (!existsSync(${JSON.stringify(join(dir, 'go'))})) {
+      while (!existsSync(${JSON.stringify(join(dir, 'held/go'))})) {
         if (ctx.signal.aborted) throw ctx.signal.reason
         await new Promise((done) => setTimeout(done, 10))
       }
@@ -31,7 +31,7 @@ function writeWorker(dir: string, effects: string): void {
       },
     }`
   writeModule(dir, 'demo/worker', code, {
-    permissions: { fs_read: [dir], fs_write: [effects] },
+    permissions: { fs_read: [join(dir, 'held')], fs_write: [effects] },
     categories: ['forge'],
     actions: {
       plan: action(true),
@@ -51,6 +51,7 @@ async function raise(t: {
   const dir = shortDir(t)
   const effects = join(dir, 'effects.txt')
   writeFileSync(effects, '')
+  mkdirSync(join(dir, 'held'))
   writeWorker(dir, effects)
   const daemon = await RunningDaemon.start(dir)
   t.teardown(() => daemon.kill())
@@ -168,7 +169,7 @@ t.test(
     }
     while (readFileSync(daemon.effects, 'utf8') === '') await new Promise((done) => setTimeout(done, 10))
     await daemon.kill()
-    appendFileSync(join(daemon.dir, 'go'), '')
+    writeFileSync(join(daemon.dir, 'held/go'), '')
 
     const again = await RunningDaemon.start(daemon.dir)
     t.teardown(() => again.kill())
