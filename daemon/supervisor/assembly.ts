@@ -15,6 +15,8 @@ export interface AssemblyOptions {
   memory(): ModuleMemory
   readonly events: ReplicaSetEvents
   readonly ports: ModulePorts
+  /** Resolves when a host may be started. */
+  turn(): Promise<void>
   /** A generation passed its self-test for the first time. Calls wait until this resolves: it is their evidence. */
   proven(generation: Generation, runs: readonly SelfTestRun[]): Promise<void>
 }
@@ -43,7 +45,7 @@ export class Assembly {
    * @throws NexusError `CONFIG_VALUE_INVALID`.
    */
   form(generation: Generation, configured = this.#options.memory().config): ReplicaSet {
-    const { moduleId, env, events, ports } = this.#options
+    const { moduleId, env, events, ports, turn } = this.#options
     const config = effectiveConfig(generation.manifest, env.overrides[moduleId]?.config ?? {}, configured)
     return new ReplicaSet({
       generation,
@@ -51,6 +53,7 @@ export class Assembly {
       clock: env.clock,
       events,
       doors: ports,
+      turn,
       // Asked for each: the settings of a set may change while it runs.
       spawn: (replica, listener, inherited) =>
         provideInstance({

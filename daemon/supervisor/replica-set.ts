@@ -55,6 +55,8 @@ export interface ReplicaSetParts {
   readonly clock: Clock
   readonly events: ReplicaSetEvents
   readonly doors: Doors
+  /** Resolves when a host may be started. */
+  turn(): Promise<void>
   /** Gives a replica its host, with the settings its set has by then. */
   spawn(replica: Replica, listener: InstanceListener, inherited: unknown): Promise<Instance>
 }
@@ -153,6 +155,8 @@ export class ReplicaSet {
     this.replicas.add(replica)
     let left: Departure | undefined
     try {
+      await this.#parts.turn()
+      this.#assertWanted(replica)
       const instance = await this.#parts.spawn(replica, this.#listen(replica, listener), options.inherited)
       replica.instance = instance
       this.#assertWanted(replica)

@@ -1,4 +1,5 @@
 import type { Clock, Timer } from '../kit/clock.ts'
+import { Turnstile } from '../kit/turnstile.ts'
 
 /** A start after a crash that waits for its time and for its turn. */
 export interface PlannedStart {
@@ -16,8 +17,8 @@ interface Entry {
 const WINDOW_MS = 60_000
 
 /**
- * The crash-caused starts of the whole daemon: at most so many in any 60 s, the others in the order in which their
- * backoff ends. Fifty modules that crash together may not eat the machine.
+ * The starts of the whole daemon. Those after a crash: at most so many in any 60 s, the others in the order in which
+ * their backoff ends. Fifty modules that crash together may not eat the machine.
  */
 export class StartQueue {
   readonly #clock: Clock
@@ -26,6 +27,7 @@ export class StartQueue {
   readonly #waiting: Entry[] = []
   /** The newest starts, oldest first, as many as the budget counts. */
   #startsMs: number[] = []
+  readonly #turnstile = new Turnstile()
   #timer: Timer | undefined
   #plan: ReadonlyMap<Entry, number> | undefined
 
@@ -45,6 +47,11 @@ export class StartQueue {
       atMs: () => this.#planned().get(entry) ?? entry.readyAtMs,
       cancel: () => this.#cancel(entry),
     }
+  }
+
+  /** Resolves in a turn of the event loop in which no other host is started, whyever it is: that takes a while. */
+  turn(): Promise<void> {
+    return this.#turnstile.pass()
   }
 
   #cancel(entry: Entry): void {

@@ -80,6 +80,7 @@ export class Unit {
       assembly: new Assembly({
         moduleId: id,
         ports,
+        turn: () => neighbours.startQueue.turn(),
         env,
         memory,
         events: new Witness(() => ({ core, desk: this.desk, reloads: this.#reloads })),
@@ -222,6 +223,10 @@ export class Unit {
   get replicasWanted(): number {
     return this.replicasOf(this.manifest)
   }
+  /** It is not started unless somebody asks for it, though it should run. */
+  get rests(): boolean {
+    return this.#core.env.restsBecause !== undefined
+  }
   get wanted(): 'running' | 'stopped' {
     const standard = this.#core.env.overrides[this.id]?.enabled ?? this.manifest?.autostart ?? true
     return this.#core.memory().desired ?? (standard ? 'running' : 'stopped')
@@ -265,7 +270,7 @@ export class Unit {
   load(entry: CatalogEntry): void {
     this.#entry = entry
     if (entry.kind === 'invalid') this.#core.post('invalidate', entry.reason)
-    else this.#core.post('load', 'its manifest is valid')
+    else this.#core.post('load', this.#core.env.restsBecause ?? 'its manifest is valid')
   }
 
   /** Resolves when it has come up. @throws NexusError why it did not. */

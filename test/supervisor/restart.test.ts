@@ -97,6 +97,25 @@ t.test('so many start in any minute, and the others in the order in which their 
   t.equal(clock.waiting, 0)
 })
 
+t.test(
+  'of hosts that are to start at once each has a turn of the loop, one alone waits for none',
+  async (t) => {
+    const queue = new StartQueue(new TestClock(), 20)
+    const started: string[] = []
+    const start = (name: string): void => void queue.turn().then(() => started.push(name))
+    const seen: string[] = []
+    for (const name of ['a', 'b', 'c']) start(name)
+    for (let turn = 0; turn < 4; turn += 1) {
+      await Promise.resolve()
+      seen.push(started.splice(0).join())
+      await new Promise((resolve) => setImmediate(resolve))
+    }
+    start('alone')
+    await Promise.resolve()
+    t.strictSame([...seen, ...started], ['a', 'b', 'c', '', 'alone'])
+  },
+)
+
 t.test('in no minute do more start than the budget has, whatever the backoffs', async (t) => {
   const clock = new TestClock()
   const queue = new StartQueue(clock, 20)

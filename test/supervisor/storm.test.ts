@@ -40,7 +40,8 @@ async function raise(world: FakeWorld): Promise<Supervisor> {
   world.onFact((fact) => supervisor.fold(fact))
   await supervisor.discover()
   void supervisor.start()
-  await world.clock.pass(0)
+  // Fifty hosts start in fifty turns.
+  for (let n = 0; n < 3; n += 1) await world.clock.pass(0)
   return supervisor
 }
 

@@ -67,7 +67,10 @@ export class TestClock implements Clock {
   }
 }
 
-/** Lets everything that waits only for promises go on. */
+/** More than the starts of hosts that come together, each of which takes a turn of its own. */
+const TURNS = 25
+
+/** Lets everything that waits only for promises and turns go on. */
 export async function settle(): Promise<void> {
-  for (let turn = 0; turn < 5; turn += 1) await new Promise((resolve) => setImmediate(resolve))
+  for (let turn = 0; turn < TURNS; turn += 1) await new Promise((resolve) => setImmediate(resolve))
 }
