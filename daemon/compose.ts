@@ -175,6 +175,7 @@ async function moduleEnvironment(
     log: (level, message, fields) => log.write(level, message, fields),
     onBug: ground.fatal,
     overrides: settings.modules,
+    ...(ground.safe ? { restsBecause: 'safe mode: no module is started but by hand' } : {}),
     roots: await rootsOf(ground),
     records: recordPaths(paths),
     dataDirOf: (moduleId) => join(moduleData, moduleId),

@@ -14,6 +14,7 @@ export interface Life {
   readonly authority: Authority
   readonly startedAtMs: number
   readonly unhealthyRatioMax: number
+  readonly safe: boolean
   startedUp(): boolean
   draining(): boolean
 }
@@ -32,6 +33,7 @@ export function faceOf(parts: Parts, life: Life): Daemon {
       judgeReadiness({
         modules: supervisor.briefs(),
         startedUp: life.startedUp(),
+        safe: life.safe,
         draining: life.draining(),
         journalTrouble: memory.trouble(DISK_SILENT_MS),
         unhealthyRatioMax: life.unhealthyRatioMax,

@@ -20,6 +20,8 @@ export interface Ground {
   readonly env: Readonly<Record<string, string | undefined>>
   readonly cwd: string
   readonly stops: StopStack
+  /** No module is started but by hand. */
+  readonly safe: boolean
   publishedKeyActive(): boolean
   /** Something must not go on: the daemon ends with this failure. */
   fatal(error: unknown): void

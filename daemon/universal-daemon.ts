@@ -225,6 +225,7 @@ export class UniversalDaemon {
       env,
       cwd,
       stops: this.#stops,
+      safe: this.#options.safe === true,
       publishedKeyActive: () => devMode.active,
       fatal: (error) => this.#fatal(error),
     })
@@ -234,6 +235,7 @@ export class UniversalDaemon {
       authority,
       startedAtMs: this.#startedAtMs,
       unhealthyRatioMax: settings.readiness.max_unhealthy_ratio,
+      safe: this.#options.safe === true,
       startedUp: () => this.#startedUp,
       draining: () => this.#stopping !== undefined,
     })

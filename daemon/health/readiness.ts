@@ -3,6 +3,8 @@ import type { CriticalModules, HealthStatistics, ModuleBrief, Readiness } from '
 export interface ReadinessQuestion {
   readonly modules: readonly ModuleBrief[]
   readonly startedUp: boolean
+  /** No module is started but by hand. */
+  readonly safe?: boolean
   readonly draining: boolean
   /** Why the journal takes no records, if it does not. */
   readonly journalTrouble: string | undefined
@@ -22,6 +24,7 @@ export function judgeReadiness(question: ReadinessQuestion): Readiness {
   const { total, healthy, unhealthy } = statisticsOf(modules)
   const reasons: string[] = []
   if (!question.startedUp) reasons.push('the daemon is still starting')
+  if (question.safe === true) reasons.push('the daemon runs in safe mode: no module is started but by hand')
   if (question.draining) reasons.push('the daemon is stopping')
   if (question.journalTrouble !== undefined)
     reasons.push(`the journal is not writable: ${question.journalTrouble}`)

@@ -37,7 +37,7 @@ const PLIGHTS: Readonly<Record<ModuleState, (unit: Unit, around: Surroundings) =
     next: 'nothing, until its module.json is corrected',
     remedy: `correct ${invalidity?.file ?? 'its module.json'} and save it; it is read again at once`,
   }),
-  loaded: () => ({ next: 'it is started when what it requires is ready' }),
+  loaded: loadedPlight,
   waiting: waitingPlight,
   starting: (unit) => ({
     next: `it is ready, or its start has failed, at ${timeOf(unit.sinceMs + limitsOf(unit).start_ms)} at the latest`,
@@ -74,6 +74,11 @@ const PLIGHTS: Readonly<Record<ModuleState, (unit: Unit, around: Surroundings) =
     next: 'nothing, until an operator unlocks it',
     remedy: `\`nexus unlock ${id}\``,
   }),
+}
+
+function loadedPlight({ id, because, rests }: Unit): Plight {
+  if (!rests) return { next: 'it is started when what it requires is ready' }
+  return { blockedOn: because, next: 'nothing, until somebody starts it', remedy: `\`nexus start ${id}\`` }
 }
 
 function waitingPlight(unit: Unit, { find }: Surroundings): Plight {

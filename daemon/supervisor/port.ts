@@ -36,6 +36,8 @@ export interface SupervisorEnvironment {
   onBug(error: unknown): void
   /** `modules` of the configuration. */
   readonly overrides: Readonly<Record<string, ModuleOverride>>
+  /** Why modules that should run are not started unless somebody asks for it; undefined when they are. */
+  readonly restsBecause?: string
   /** `$ROOTS`: what the operator lets modules read, absolute and real. */
   readonly roots: readonly string[]
   readonly records: RecordPaths

@@ -324,3 +324,27 @@ t.test(
     t.match(body, { success: false, code: String, remedy: String })
   },
 )
+
+t.test('in safe mode no module starts but by hand, and everybody says so', async (t) => {
+  const calm = shortDir(t)
+  for (const name of ['one', 'two']) writeModule(calm, `calm/${name}`, WELL, HASTY)
+  const safe = await RunningDaemon.start(calm, ['--safe'])
+  t.teardown(() => safe.kill())
+  const said = 'safe mode: no module is started but by hand'
+  const { body: before } = await safe.ask('GET', '/v1/status/calm/one')
+  t.match(before, { state: 'loaded', desired: 'running', because: said, instances: [] })
+  const ready = await safe.ask('GET', '/readyz')
+  t.match([ready.status, ready.body.reasons], [503, [`the daemon runs in ${said}`, /2 of 2/]])
+  t.equal((await safe.ask('GET', '/livez')).status, 200)
+  const { body: explained } = await safe.command('explain', { module_id: 'calm/two' })
+  t.match(explained.result, { blocked_on: said, remedy: '`nexus start calm/two`' })
+
+  const { body: started } = await safe.command('start_module', { module_id: 'calm/one' })
+  t.match(started, { success: true, result: { state: 'started' } })
+  // A save is no wish to have it started, and neither is a new module.
+  writeModule(calm, 'calm/two', `${WELL}\n`, HASTY)
+  writeModule(calm, 'calm/three', WELL, HASTY)
+  await safe.until('/v1/status/calm/three', ({ status }) => status === 200)
+  const { body: all } = await safe.ask('GET', '/v1/status')
+  t.strictSame(all.modules.by_state, { started: 1, loaded: 2 })
+})
