@@ -17,7 +17,7 @@ import { EventParser } from '../../bin/cli/events.ts'
 import { CliError, exitFor, tell } from '../../bin/cli/exit.ts'
 import { omensText, predictionsText, runesText } from '../../bin/cli/insight.ts'
 import { namedKey, operatorKey } from '../../bin/cli/key.ts'
-import { logText } from '../../bin/cli/logs.ts'
+import { Fresh, logText } from '../../bin/cli/logs.ts'
 import { validationText } from '../../bin/cli/mission-text.ts'
 import { createBody } from '../../bin/cli/missions.ts'
 import { explanationText, reloadSentence } from '../../bin/cli/module-text.ts'
@@ -417,6 +417,22 @@ t.test('a log line keeps its fields and loses what would move the cursor', async
   })
   t.strictSame(logText(line), '2026-11-22T10:00:00.000Z  warn  slow took_ms=7')
   t.strictSame(logText('no json\r'), 'no json ')
+})
+
+t.test('who listens again after a cut sees no line twice, and misses none', async (t) => {
+  const line = (second: number, msg: string): string =>
+    JSON.stringify({ time: `2026-11-22T10:00:0${second}.000Z`, level: 'info', msg })
+  const fresh = new Fresh()
+  const shown = (lines: readonly string[]): string[] => {
+    fresh.reconnect()
+    return lines.filter((one) => fresh.isNew(one))
+  }
+  const first = [line(1, 'a'), line(2, 'b'), line(2, 'c')]
+  t.strictSame(shown(first), first)
+  // The same recent lines once more, one that came at the same moment, and new ones that repeat themselves.
+  const more = [line(2, 'd'), line(3, 'e'), line(3, 'e')]
+  t.strictSame(shown([...first, ...more]), more)
+  t.strictSame(shown([line(9, 'after a restart')]).length, 1)
 })
 
 t.test('settings are shown without what opens anything', async (t) => {
