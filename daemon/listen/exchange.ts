@@ -1,7 +1,7 @@
 import { type Clock, sleep } from '../kit/clock.ts'
 import { OpenPort, type Target } from './open-port.ts'
 
-export interface PortOrder {
+interface PortOrder {
   /** Names the port towards its owner. */
   readonly key: string
   readonly host: string
