@@ -17,10 +17,17 @@ export interface Failure {
  */
 export function judgeError(error: NexusError, step: string, idempotent: boolean): Failure | 'unknown' {
   const { code } = error
-  if (!idempotent && UNANSWERED.has(code)) return 'unknown'
+  // One that only waited for room has done nothing yet.
+  const harmless = idempotent || neverBegan(error)
+  if (!harmless && UNANSWERED.has(code)) return 'unknown'
   // Out of time: the action may have done its work all the same, so only an idempotent one is called again.
-  const retry = !NEVER_HELPS.has(code) && (idempotent || code !== 'CALL_EXPIRED')
+  const retry = !NEVER_HELPS.has(code) && (harmless || code !== 'CALL_EXPIRED')
   return failure(error, retry, step)
+}
+
+/** The call ended in the line of callers, before any instance heard of it. */
+export function neverBegan({ facts }: NexusError): boolean {
+  return facts['waited'] === 1
 }
 
 export function failure(error: NexusError, retry: boolean, step?: string): Failure {

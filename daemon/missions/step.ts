@@ -5,7 +5,7 @@ import { type Clock, sleep } from '../kit/clock.ts'
 import { DAEMON } from './facts.ts'
 import { type Decided, decided, StaleAttempt } from './ledger.ts'
 import { actionOf, type Mission, moduleOf } from './mission.ts'
-import { type Failure, failure, judgeError } from './outcome.ts'
+import { type Failure, failure, judgeError, neverBegan } from './outcome.ts'
 import type { ActionAnswer, MissionPorts } from './port.ts'
 import { resolve } from './reference.ts'
 import type { Running } from './running.ts'
@@ -72,6 +72,7 @@ async function tryStep(
     return await finish(step, answer, world)
   } catch (error) {
     const known = expected(error, running, world)
+    if (running.halt && neverBegan(known)) return await notCalled(step, world)
     if (running.halt && idempotent) return { kind: 'halted' }
     const judged = judgeError(known, step.id, idempotent)
     return judged === 'unknown' ? unknown(known.message) : { kind: 'failed', ...judged }

@@ -160,8 +160,10 @@ export class CallDesk {
         end()
         reject(error)
       }
+      // Nothing has been asked of any instance yet: whoever called may go by that.
+      const facts = { module: moduleId, action, waited: 1 }
       const aborted = (): void =>
-        fail(new NexusError('CALL_ABORTED', { module: moduleId, action, reason: String(signal?.reason) }))
+        fail(new NexusError('CALL_ABORTED', { ...facts, reason: String(signal?.reason) }))
       const leave = this.#line.join(action, {
         take: (replica) => {
           end()
@@ -170,7 +172,7 @@ export class CallDesk {
         fail,
       })
       const timer = clock.after(waitMs, () =>
-        fail(new NexusError('CALL_EXPIRED', { module: moduleId, action, timeout_ms: timeoutMs })),
+        fail(new NexusError('CALL_EXPIRED', { ...facts, timeout_ms: timeoutMs })),
       )
       signal?.addEventListener('abort', aborted, { once: true })
       if (signal?.aborted) aborted()

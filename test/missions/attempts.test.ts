@@ -248,6 +248,36 @@ t.test('a module that is full is asked again: the step waits, and its attempt ha
   })
 })
 
+t.test(
+  'a step that only stood in the line has done nothing: it is tried again, or was not called',
+  async (t) => {
+    const world = new World()
+    let calls = 0
+    world.action('cortex/echo/once', () => {
+      calls += 1
+      if (calls === 1) throw new NexusError('CALL_EXPIRED', { waited: 1, timeout_ms: 30_000 })
+      return 'done'
+    })
+    const { missions, id } = await made(world, { plan: ONCE })
+    await world.clock.pass(60_000)
+    t.match(missions.get(id), { status: 'completed', result: 'done', epoch: 2 })
+
+    const line = new World()
+    line.action('cortex/echo/once', ({ signal }) => {
+      return new Promise((_, reject) => {
+        signal?.addEventListener('abort', () => reject(new NexusError('CALL_ABORTED', { waited: 1 })))
+      })
+    })
+    const other = await made(line, { plan: ONCE })
+    await settle()
+    const cancelled = other.missions.cancel(operator, { mission_id: other.id, reason: 'enough' })
+    t.match(await cancelled, {
+      status: 'cancelled',
+      steps: [{ status: 'failed', error: { message: /not called/ } }],
+    })
+  },
+)
+
 t.test('more steps than max_steps never start', async (t) => {
   const world = new World()
   const { missions, id } = await made(world, { constraints: { max_steps: 1 } })
