@@ -4,6 +4,7 @@ import t from 'tap'
 import { type HeartbeatParams, LINE_BYTES_MAX } from '../../daemon/contracts/wire.ts'
 import { Pulse } from '../../daemon/host/child/pulse.ts'
 import { clearTimers, createOwner, Whose } from '../../daemon/host/child/whose.ts'
+import { Figures } from '../../daemon/host/figures.ts'
 import { LineSplitter } from '../../daemon/host/lines.ts'
 import { RpcBroken, RpcFailure, type RpcLimits, RpcPeer } from '../../daemon/host/rpc.ts'
 import { settle, TestClock } from '../support/test-clock.ts'
@@ -309,6 +310,9 @@ t.test('what a module begins is its own, however far that leads', async (t) => {
   const heads = found.map((pair) => [(pair as string[])[0], (pair as string[])[1]?.slice(0, 10)])
   t.strictSame(heads, [...names, ...names, ...names])
   t.equal(whose.now(), undefined)
+  const shown = whose.as(one, () => process.title)
+  process.title = title
+  t.match(shown, /^nexus 1 /, 'from the first moment on')
   const promise = whose.as(other, () => Promise.reject(new Error('nobody listens')))
   promise.catch(() => undefined)
   t.equal(whose.of(promise), other)
@@ -329,4 +333,17 @@ t.test('the timers that somebody leaves behind are stopped, and nobody else’s'
   clearTimers(owner)
   await mine
   t.strictSame(rang, [])
+})
+
+t.test('the use of the processor is that between the last two figures, and nothing at rest', async (t) => {
+  const clock = new TestClock()
+  const figures = new Figures(clock)
+  const say = async (cpu_ms: number, more: object = {}): Promise<number> => {
+    await clock.pass(500)
+    figures.take({ rss_bytes: 1, loop_lag_ms: 0, elu: 0, cpu_ms, ...more })
+    return figures.cpuPercent
+  }
+  const found = [await say(10), await say(260), await say(270, { rests_ms: 10_000 })]
+  figures.take(undefined)
+  t.strictSame([...found, figures.cpuPercent, figures.newest?.cpu_ms], [0, 50, 0, 2, 270])
 })

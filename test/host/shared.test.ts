@@ -92,6 +92,12 @@ t.test(
   },
 )
 
+t.test('many that ask at the same time wait for nobody but themselves', async (t) => {
+  const many = await Promise.all(Array.from({ length: 6 }, (_, at) => spawn(t, `many/m${at}`)))
+  t.equal(new Set(many.map(({ pid }) => pid)).size, 1)
+  t.strictSame(await Promise.all(many.map((one) => call(one, 'keepsMany', 200))), Array(6).fill(200))
+})
+
 t.test('a stop ends one of them, with the timers it forgot, and the host with the last', async (t) => {
   const ear = new Ear()
   const code = `export default {
@@ -256,6 +262,9 @@ t.test('code that cannot be loaded fails with its place, and the others go on', 
   await t.rejects(pool.spawn(shared('broken/syntax', { code: broken })), place)
   const thrown = { code, facts: { phase: 'import', unloadable: 0, reason: 'boom (index.js:1)' } }
   await t.rejects(pool.spawn(shared('broken/throws', { code: "throw new Error('boom')" })), thrown)
+  const path = `../../calm/${calm.generation}/index.js`
+  const next = { code, facts: { unloadable: 1, reason: /^'\.\.\/.+' lies outside the module/ } }
+  await t.rejects(pool.spawn(shared('broken/next', { code: `import '${path}'\nexport default {}` })), next)
   const outside = { code, facts: { unloadable: 1, reason: /lies outside the module|Cannot find package/ } }
   await t.rejects(pool.spawn(shared('broken/outside', { code: "import 'tap'\nexport default {}" })), outside)
   t.equal(await call(calm, 'echo', 1), 1)
