@@ -135,8 +135,8 @@ export class CallDesk {
 
   #acquire(call: ActionCall, waitMs: number, timeoutMs: number): Promise<Replica> {
     const { moduleId } = this.#options
-    // Whoever waits for the same action was here before.
-    const free = this.#line.waitsFor(call.action) ? undefined : this.#choose(call.action)
+    // What is free now is not waited for: those in the line were offered it when it became free.
+    const free = this.#choose(call.action)
     if (free !== undefined) {
       this.#book(free, call.action)
       return Promise.resolve(free)

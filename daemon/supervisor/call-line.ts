@@ -32,11 +32,6 @@ export class CallLine<Place> {
     return () => this.#leave(action, turn)
   }
 
-  /** Whether anybody waits for this action. */
-  waitsFor(action: string): boolean {
-    return this.#lines.has(action)
-  }
-
   /**
    * Hands out what is free until nothing is, to whoever has waited longest among those it is free for.
    *

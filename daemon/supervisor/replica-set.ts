@@ -153,7 +153,6 @@ export class ReplicaSet {
       failed: 0,
     }
     this.replicas.add(replica)
-    let left: Departure | undefined
     try {
       await this.#parts.turn()
       this.#assertWanted(replica)
@@ -162,7 +161,6 @@ export class ReplicaSet {
       this.#assertWanted(replica)
       this.#enter(replica, 'booting')
       const died = instance.gone.then((departure) => {
-        left = departure
         throw startFailure(this.generation.moduleId, departure)
       })
       await Promise.race([this.#start(instance, options), died])
@@ -175,9 +173,8 @@ export class ReplicaSet {
       const letGo = LEAVING.has(replica.state)
       replica.instance?.kill('its start failed')
       this.#drop(replica)
-      // However the start itself broke off: what ended it says why.
       if (letGo) throw startFailure(this.generation.moduleId, { how: 'halted' })
-      throw isDisplaced(left) ? startFailure(this.generation.moduleId, left) : error
+      throw error
     }
   }
 
@@ -349,10 +346,6 @@ export class ReplicaSet {
 const LEAVING: ReadonlySet<InstanceState> = new Set(['draining', 'exiting', 'exited'])
 
 type InnerEvents = 'notReady' | 'ready' | 'suspect' | 'recovered'
-
-function isDisplaced(departure: Departure | undefined): departure is Departure & { how: 'displaced' } {
-  return departure?.how === 'displaced'
-}
 
 function startFailure(module: string, departure: Departure): NexusError {
   const facts = { module, phase: 'start', reason: describeDeparture(departure) }
