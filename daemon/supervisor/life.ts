@@ -8,7 +8,6 @@ import { type Fitting, SCALED_TO_NONE } from './fitting.ts'
 import { LIFECYCLE, type ModuleAct, type ModuleEvent } from './lifecycle-table.ts'
 import type { Losses } from './losses.ts'
 import type { Presence } from './presence.ts'
-import { notReloaded } from './reload-result.ts'
 import type { Reloads } from './reloads.ts'
 import type { Requirements } from './requirements.ts'
 import type { Letter, UnitCore } from './unit-core.ts'
@@ -59,7 +58,7 @@ export class Life {
     const move = moveOf<ModuleState, ModuleEvent, ModuleAct>(LIFECYCLE, state, letter.event)
     if (move === undefined) {
       env.log('debug', `${id} is ${state} and ignores ${letter.event}`, { module: id })
-      letter.reply?.(notReloaded(id, works.current?.id ?? null, `it is ${state}`))
+      letter.reply?.(undefined)
       return
     }
     if (move.to !== 'waiting') requirements.release()

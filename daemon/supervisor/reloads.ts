@@ -65,8 +65,8 @@ export class Reloads {
   async giveWayTo(target: string): Promise<void> {
     const running = this.#running
     if (running === undefined || running.order.generation !== undefined) return
-    // With the old code gone there would be nothing to go back to in the meantime.
-    if (running.old.ready.length === 0) return
+    // What serves is not given up while there is nothing of the old code to go back to in the meantime.
+    if (running.old.ready.length === 0 && this.#options.core.works.isReady) return
     if ((await running.target) !== target) running.abort.abort('a newer save took its place')
   }
 

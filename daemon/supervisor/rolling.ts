@@ -26,7 +26,7 @@ export class Rolling implements Way {
     const { settle_ms: settleMs } = next.generation.manifest.timeouts
     for (let done = 1; done <= count; done += 1) {
       const isLast = done === count
-      const leaving = this.#leaving(isLast ? 0 : count - done)
+      const leaving = this.#leaving(count - done)
       const states = await probation.during(statesOf(leaving.length > 0 ? leaving : old.ready.slice(0, 1)))
       enter('start')
       await probation.during(bring(next, done, states.slice(0, 1)))
@@ -56,10 +56,10 @@ export class Rolling implements Way {
     return old
   }
 
-  /** The old replicas that go with this step, so that `left` stay: one at least, until everything has settled. */
+  /** The old replicas that the new one makes room for, so that `left` stay. */
   #leaving(left: number): readonly Replica[] {
     const { staying } = this.#crossing.old
-    return staying.slice(0, Math.max(0, staying.length - Math.max(1, left)))
+    return staying.slice(0, Math.max(0, staying.length - left))
   }
 
   #release(set: ReplicaSet, replicas: readonly Replica[]): Promise<void> {

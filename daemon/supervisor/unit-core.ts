@@ -27,7 +27,8 @@ export interface Letter {
   /** What is to be started afresh. */
   readonly generation?: Generation
   readonly order?: ReloadOrder
-  readonly reply?: (result: ReloadResult) => void
+  /** Undefined when the letter was not understood: the state had changed by the time it was read. */
+  readonly reply?: (result: ReloadResult | undefined) => void
 }
 
 /** What a unit says of itself, to its parts. */

@@ -309,12 +309,16 @@ export class Unit {
   async reload(order: ReloadOrder): Promise<ReloadResult> {
     await this.#life.idle()
     await this.#presence.decided()
-    if (!SERVING.has(this.state)) {
-      const result = await renew(this.#core, this.#reloads, order, () => this.#arrival())
-      if (result.reloaded) order.switched?.()
-      return result
+    while (SERVING.has(this.state)) {
+      const result = await new Promise<ReloadResult | undefined>((reply) =>
+        this.#core.post('reload', 'a reload was asked for', { order, reply }),
+      )
+      if (result !== undefined) return result
+      await this.#core.standing.rest()
     }
-    return new Promise((reply) => this.#core.post('reload', 'a reload was asked for', { order, reply }))
+    const result = await renew(this.#core, this.#reloads, order, () => this.#arrival())
+    if (result.reloaded) order.switched?.()
+    return result
   }
 
   /** The same code with other settings, tried out; they are the caller's to remember. For whoever has its turn. */

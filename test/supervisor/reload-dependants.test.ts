@@ -203,6 +203,7 @@ t.test('one of several replicas that dies meanwhile is there again when the modu
     await world.clock.pass(afterMs)
     instanceOf(world, 'b/web')?.leave(CRASH)
     await world.clock.pass(500)
+    t.equal(supervisor.status('b/web').state, afterMs < 500 ? 'started' : 'waiting')
     mend()
     await world.clock.pass(20_000)
     t.match(

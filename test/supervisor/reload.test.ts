@@ -207,10 +207,19 @@ t.test(
 )
 
 t.test(
-  'a rolling reload that fails at its last replica gives the finished ones back, one by one',
+  'a rolling reload that fails at its last replica gives the finished ones back, one by one, with their state',
   async (t) => {
     const world = new FakeWorld()
-    world.save('a/one', 'g1', answers('old'), THREE)
+    let olds = 0
+    const old: FakeCode = {
+      ...answers('old'),
+      snapshot: async (instance) => ({ from: instance }),
+      start: async () => {
+        olds += 1
+        if (olds > 3) await new Promise<void>((resolve) => world.clock.after(200, resolve))
+      },
+    }
+    world.save('a/one', 'g1', old, THREE)
     const supervisor = await raise(world)
     let started = 0
     const third: FakeCode = {
@@ -228,7 +237,8 @@ t.test(
     await pass(10_000)
     t.match(await reload, { code: 'RELOAD_ROLLED_BACK', facts: { phase: 'start', reason: /third port/ } })
     t.strictSame([running(world), seen, started], [['g1', 'g1', 'g1'], { readyMin: 3, instancesMax: 4 }, 3])
-    t.equal(world.instances.length, 3 + 3 + 2, 'two were finished and came back')
+    const states = world.running.map(({ order }) => (order.inherited as { from: string } | undefined)?.from)
+    t.strictSame(states, [undefined, 'a/one#1', 'a/one#2'], 'two were finished and came back')
   },
 )
 
@@ -415,6 +425,219 @@ t.test(
   },
 )
 
+t.test('where generations may not overlap, the bad one is gone before the good one comes back', async (t) => {
+  const world = new FakeWorld()
+  const manifest = { ...ACTIONS, exclusive: true }
+  let overlap = 0
+  const old: FakeCode = {
+    ...answers('old'),
+    start: async () => {
+      overlap += world.running.filter(({ generation }) => generation === 'g2').length
+    },
+  }
+  world.save('a/one', 'g1', old, manifest)
+  const supervisor = await raise(world)
+  const sick: FakeCode = {
+    health: async () => ({ status: 'unhealthy', reason: 'sick' }),
+    halt: () => new Promise((resolve) => world.clock.after(300, resolve)),
+  }
+  world.save('a/one', 'g2', sick, manifest)
+  const reload = supervisor.reloadModule({ module_id: 'a/one' }, OPERATOR).catch(codeOf)
+  await world.clock.pass(10_000)
+  t.strictSame([await reload, running(world), overlap], ['RELOAD_ROLLED_BACK', ['g1'], 0])
+})
+
+t.test('a replica that hangs is not drained on the way back, whatever is in flight on it', async (t) => {
+  const world = new FakeWorld()
+  world.save('a/one', 'g1', answers('old'), THREE)
+  const supervisor = await raise(world)
+  world.save(
+    'a/one',
+    'g2',
+    { action: () => new Promise((resolve) => world.clock.after(500, () => resolve(2))) },
+    THREE,
+  )
+  const reload = supervisor.reloadModule({ module_id: 'a/one', strategy: 'rolling' }, OPERATOR).catch(codeOf)
+  await world.clock.pass(3_500)
+  const second = world.running.filter(({ generation }) => generation === 'g2').at(-1)
+  const calls = Array.from({ length: 8 }, () =>
+    supervisor.call({ moduleId: 'a/one', action: 'once', input: {}, timeoutMs: 1_000 }).catch(codeOf),
+  )
+  await settle()
+  second?.order.listener.suspect(1_000)
+  await world.clock.pass(100)
+  const found = supervisor.status('a/one').instances.find(({ instance }) => instance === second?.id)
+  t.equal(found?.state, 'draining', 'it takes nothing more')
+  await world.clock.pass(3_900)
+  second?.leave({ how: 'hung', missingMs: 5_000 })
+  await world.clock.pass(2_000)
+  t.strictSame([await reload, running(world), calls.length], ['RELOAD_ROLLED_BACK', ['g1', 'g1', 'g1'], 8])
+})
+
+t.test('a newer save does not wait for a start that hangs, nor does a stop', async (t) => {
+  for (const strategy of STRATEGIES) {
+    const world = new FakeWorld()
+    world.save('a/one', 'g1', answers(1), { ...ACTIONS, reload: strategy })
+    const supervisor = await raise(world)
+    world.save('a/one', 'g2', { start: never }, { ...ACTIONS, reload: strategy })
+    world.settled('a/one')
+    await world.clock.pass(100)
+    world.save('a/one', 'g3', answers(3), { ...ACTIONS, reload: strategy })
+    world.settled('a/one')
+    await world.clock.pass(100)
+    t.ok(running(world).includes('g3'), strategy)
+    await world.clock.pass(5_000)
+    world.save('a/one', 'g4', { start: never }, { ...ACTIONS, reload: strategy })
+    world.settled('a/one')
+    await world.clock.pass(100)
+    const stop = supervisor.stopModule('a/one', OPERATOR)
+    await world.clock.pass(100)
+    t.strictSame([(await stop).state, running(world)], ['stopped', []], strategy)
+  }
+})
+
+t.test(
+  'five failed calls at three times the old rate are the fault of the new code, fewer or as usual are not',
+  async (t) => {
+    const failing = (every: number): FakeCode => {
+      let calls = 0
+      return {
+        action: async () => {
+          calls += 1
+          if (calls % every === 0)
+            throw new NexusError('ACTION_FAILED', { module: 'a/one', action: 'work', reason: 'no' })
+        },
+      }
+    }
+    const after = async (old: number, next: number, calls: number): Promise<string> => {
+      const world = new FakeWorld()
+      world.save('a/one', 'g1', failing(old), ACTIONS)
+      const supervisor = await raise(world)
+      const ask = async (count: number): Promise<void> => {
+        for (let n = 0; n < count; n += 1) {
+          await supervisor.call({ moduleId: 'a/one', action: 'work', input: {} }).catch(codeOf)
+        }
+      }
+      await ask(40)
+      world.save('a/one', 'g2', failing(next), ACTIONS)
+      world.settled('a/one')
+      await world.clock.pass(100)
+      await ask(calls)
+      await world.clock.pass(5_000)
+      return `${running(world)} ${supervisor.status('a/one').last_reload?.reason ?? 'holds'}`
+    }
+    t.strictSame(
+      [await after(1_000, 2, 10), await after(1_000, 2, 8), await after(4, 2, 10), await after(8, 2, 10)],
+      ['g1 5 calls failed, 50 % against 0 %', 'g2 holds', 'g2 holds', 'g1 5 calls failed, 50 % against 13 %'],
+    )
+  },
+)
+
+t.test(
+  'new code that a neighbour in its shared host pulled down is taken back, but not held to be bad',
+  async (t) => {
+    const world = new FakeWorld()
+    world.save('a/one', 'g1', answers(1), ACTIONS)
+    const supervisor = await raise(world)
+    world.save('a/one', 'g2', answers(2), ACTIONS)
+    const reload = supervisor.reloadModule({ module_id: 'a/one' }, OPERATOR).catch((error) => error)
+    await world.clock.pass(1_000)
+    world.running
+      .find(({ generation }) => generation === 'g2')
+      ?.leave({ how: 'displaced', culprit: 'b/bad#1', reason: 'it hung' })
+    await world.clock.pass(100)
+    t.match(await reload, {
+      code: 'RELOAD_ROLLED_BACK',
+      facts: { phase: 'settle', reason: /fault of b\/bad#1/ },
+    })
+    const again = supervisor.reloadModule({ module_id: 'a/one' }, OPERATOR)
+    await world.clock.pass(5_000)
+    t.match(await again, { reloaded: true, generation: 'g2' })
+  },
+)
+
+t.test('a call on the only new replica, which hangs, is answered by the old one at once', async (t) => {
+  const world = new FakeWorld()
+  world.save('a/one', 'g1', answers('old'), ACTIONS)
+  const supervisor = await raise(world)
+  world.save('a/one', 'g2', { action: never }, ACTIONS)
+  world.settled('a/one')
+  await world.clock.pass(100)
+  const call = supervisor.call({ moduleId: 'a/one', action: 'work', input: {}, timeoutMs: 2_000 })
+  await settle()
+  world.running.find(({ generation }) => generation === 'g2')?.order.listener.suspect(1_000)
+  await world.clock.pass(10)
+  t.equal((await call).output, 'old')
+})
+
+t.test('with the old code gone, a newer save waits until what serves has settled', async (t) => {
+  const world = new FakeWorld()
+  world.save('a/one', 'g1', answers(1), ACTIONS)
+  const supervisor = await raise(world)
+  world.save('a/one', 'g2', answers(2), ACTIONS)
+  world.settled('a/one')
+  await world.clock.pass(500)
+  world.running.find(({ generation }) => generation === 'g1')?.leave(CRASH)
+  await settle()
+  world.save('a/one', 'g3', answers(3), ACTIONS)
+  world.settled('a/one')
+  const { seen, pass } = watch(world, supervisor)
+  await pass(8_000)
+  t.strictSame([running(world), seen.readyMin], [['g3'], 1])
+  t.equal(world.types().filter((type) => type === 'module.reloaded').length, 2)
+})
+
+t.test('a try that was waited for is not waited for any more once new code is there', async (t) => {
+  const world = new FakeWorld()
+  const manifest = { ...ACTIONS, replicas: 2, restart: { backoff_ms: 20_000 } }
+  world.save('a/one', 'g1', answers(1), manifest)
+  const supervisor = await raise(world)
+  await world.clock.pass(200)
+  world.running[0]?.leave(CRASH)
+  await world.clock.pass(100)
+  t.not(supervisor.status('a/one').next_retry_at, null)
+  world.save('a/one', 'g2', answers(2), manifest)
+  world.settled('a/one')
+  await world.clock.pass(5_000)
+  t.match(supervisor.status('a/one'), { next_retry_at: null, restarts: 0, replicas: { ready: 2 } })
+})
+
+t.test(
+  'a number of instances that was asked for while reloads end is what there is in the end',
+  async (t) => {
+    for (const replicas of [0, 1]) {
+      const world = new FakeWorld()
+      world.save('a/one', 'g1', answers(1), THREE)
+      const supervisor = await raise(world)
+      world.save('a/one', 'g2', answers(2), THREE)
+      const orders = [
+        supervisor.reloadModule({ module_id: 'a/one' }, OPERATOR),
+        supervisor.reloadModule({ module_id: 'a/one', strategy: 'rolling' }, OPERATOR),
+        supervisor.scale({ module_id: 'a/one', replicas }, OPERATOR),
+      ]
+      await settle()
+      world.settled('a/one')
+      await world.clock.pass(60_000)
+      await Promise.all(orders)
+      t.equal(world.running.length, replicas)
+    }
+  },
+)
+
+t.test('code of which nothing runs any more when its time is over is not held to be good', async (t) => {
+  const world = new FakeWorld()
+  world.save('a/one', 'g1', answers(1), { ...ACTIONS, restart: { backoff_ms: 20_000 } })
+  const supervisor = await raise(world)
+  world.code.set('g1', { start: () => Promise.reject(new Error('no more')) })
+  await world.clock.pass(2_900)
+  world.running[0]?.leave(CRASH)
+  await world.clock.pass(5_000)
+  t.strictSame(
+    [supervisor.status('a/one').state, world.types().includes('module.generation_accepted')],
+    ['backoff', false],
+  )
+})
+
 t.test('a reload asked for while the watcher carries out the same one is that one', async (t) => {
   const world = new FakeWorld()
   world.save('a/one', 'g1', answers(1), ACTIONS)
@@ -525,6 +748,29 @@ t.test('different orders of one module wait for one another; a stop does not', a
   await world.clock.pass(0)
   t.strictSame([(await stop).state, await late, running(world)], ['stopped', 'MODULE_WRONG_STATE', []])
 })
+
+t.test(
+  'an order is added to an equal one only when nothing came between, and not to a save that found nothing',
+  async (t) => {
+    const world = new FakeWorld()
+    world.save('a/one', 'g1', answers(1), ACTIONS)
+    const supervisor = await raise(world)
+    const between: string[] = []
+    const reload = () => supervisor.reloadModule({ module_id: 'a/one' }, OPERATOR)
+    const first = reload()
+    await settle()
+    const change = supervisor.unit('a/one').change(async () => between.push(`${world.instances.length}`))
+    const second = reload()
+    await world.clock.pass(10_000)
+    await Promise.all([first, change, second])
+    t.strictSame([between, world.instances.length], [['2'], 3])
+
+    world.settled('a/one')
+    const byHand = reload()
+    await world.clock.pass(5_000)
+    t.match(await byHand, { reloaded: true })
+  },
+)
 
 t.test('more than a hundred different changes at once are refused, with the code to wait on', async (t) => {
   const world = new FakeWorld()
@@ -688,6 +934,68 @@ t.test(
   },
 )
 
+t.test(
+  'what was rolled back from may come again once something else was good, but is not gone back to',
+  async (t) => {
+    const world = new FakeWorld()
+    const supervisor = await history(world)
+    const back = async (): Promise<unknown> => {
+      const result = supervisor.rollbackModule({ module_id: 'a/one' }, OPERATOR)
+      await world.clock.pass(5_000)
+      return ((await result) as ReloadResult).generation
+    }
+    const save = async (generation: string): Promise<void> => {
+      world.save('a/one', generation, answers(generation), ACTIONS)
+      world.settled('a/one')
+      await world.clock.pass(5_000)
+    }
+    t.equal(await back(), 'g2')
+    await save('g4')
+    t.equal(await back(), 'g2')
+    await save('g5')
+    await save('g3')
+    t.strictSame(running(world), ['g3'])
+  },
+)
+
+t.test('a roll-back from code that is too young to be good is kept, too', async (t) => {
+  const world = new FakeWorld()
+  world.save('a/one', 'g1', answers(1), ACTIONS)
+  const former = await raise(world)
+  await world.clock.pass(5_000)
+  await former.stop('the daemon stops')
+  world.save('a/one', 'g2', answers(2), ACTIONS)
+  const supervisor = await raiseAgain(world, former)
+  t.strictSame(running(world), ['g2'])
+  const back = supervisor.rollbackModule({ module_id: 'a/one' }, OPERATOR)
+  await world.clock.pass(5_000)
+  t.match(await back, { reloaded: true, generation: 'g1' })
+  world.settled('a/one')
+  await world.clock.pass(5_000)
+  const again = await raiseAgain(world, supervisor)
+  await world.clock.pass(5_000)
+  t.strictSame([running(world), again.status('a/one').generation], [['g1'], 'g1'])
+})
+
+t.test('code that was reverted is not started either when nothing serves', async (t) => {
+  const world = new FakeWorld()
+  let well = true
+  const old: FakeCode = { start: () => (well ? Promise.resolve() : Promise.reject(new Error('no disk'))) }
+  world.save('a/one', 'g1', old, ACTIONS)
+  const supervisor = await raise(world)
+  await world.clock.pass(5_000)
+  world.save('a/one', 'g2', { start: () => Promise.reject(new Error('broken')) }, ACTIONS)
+  world.settled('a/one')
+  await world.clock.pass(100)
+  well = false
+  world.running[0]?.leave(CRASH)
+  await world.clock.pass(100)
+  const tries = world.instances.length
+  const byHand = await supervisor.reloadModule({ module_id: 'a/one' }, OPERATOR).catch((error) => error)
+  t.match(byHand, { code: 'MODULE_WRONG_STATE', message: /reverted before \(start: broken\)/ })
+  t.equal(world.instances.length, tries)
+})
+
 t.test('a named older generation stays, too, and the newest comes back by its name', async (t) => {
   const world = new FakeWorld()
   const supervisor = await history(world)
@@ -717,6 +1025,7 @@ t.test('a module in a crash loop is brought back by a roll-back', async (t) => {
   const back = supervisor.rollbackModule({ module_id: 'a/one' }, OPERATOR)
   await world.clock.pass(5_000)
   t.match(await back, { reloaded: true, generation: 'g2', strategy: 'immediate' })
+  dies = false
   const again = await raiseAgain(world, supervisor)
   await world.clock.pass(5_000)
   t.strictSame([running(world), again.status('a/one').generation], [['g2'], 'g2'])
