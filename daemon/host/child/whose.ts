@@ -85,5 +85,5 @@ function remember(owner: Owner, timer: NodeJS.Timeout): void {
   owner.sweepAt = Math.max(SWEEP_MIN, timers.size * 2)
 }
 
-const IDLE_TITLE = 'nexus'
+const IDLE_TITLE = 'nexus shared host'
 const SWEEP_MIN = 64
