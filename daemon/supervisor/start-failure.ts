@@ -23,6 +23,6 @@ export function wasLetGo(error: unknown): boolean {
   return error instanceof NexusError && error.facts['let_go'] === 1
 }
 
-export function reasonOf(error: unknown): string {
+function reasonOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error)
 }
