@@ -35,7 +35,7 @@ export class Asking {
 }
 
 /** Each may carry a megabyte, and the daemon answers in milliseconds. */
-export const ASKED_MAX = 16
+const ASKED_MAX = 16
 /** A loop that does not wait for its answers. */
 const QUEUE_MAX = 1_000
 /** A reload that drains and settles takes long; nothing that a module asks for takes longer. */
