@@ -28,6 +28,7 @@ export function lookInside(address: InspectorAddress, order: VisitOrder): Promis
     const timers: Timer[] = []
     let seen: readonly Frame[] = []
     let looks = 0
+    let again: Timer | undefined
     let left = false
     visits += 1
     // Scripts of former visits may still be known there.
@@ -36,6 +37,7 @@ export function lookInside(address: InspectorAddress, order: VisitOrder): Promis
     const leave = (): void => {
       if (left) return
       left = true
+      again?.cancel()
       wire.say('Runtime.evaluate', { expression: `${CLOSE_IT}\n//# sourceURL=${name}`, silent: true })
       timers.push(clock.after(LEAVE_MS, () => wire.destroy()))
     }
@@ -44,9 +46,11 @@ export function lookInside(address: InspectorAddress, order: VisitOrder): Promis
       const frames = readFrames(params, urls)
       looks += 1
       if (frames.length > 0) seen = frames
-      // A step needs no second pause, which a process that is busy between callbacks may not come to.
-      if (order.enough(frames) || looks >= LOOKS_MAX) leave()
-      else wire.say('Debugger.stepInto')
+      again?.cancel()
+      if (order.enough(frames) || looks >= LOOKS_MAX) return void leave()
+      // Neither comes to an end in every loop: a step where callbacks follow callbacks, a pause where awaits do.
+      wire.say('Debugger.stepInto')
+      again = clock.after(STEP_MS, () => wire.say('Debugger.pause'))
     }
     const wire = new InspectorWire(address, {
       open: () => {
@@ -61,6 +65,7 @@ export function lookInside(address: InspectorAddress, order: VisitOrder): Promis
       },
       closed: () => {
         for (const timer of timers) timer.cancel()
+        again?.cancel()
         signal.removeEventListener('abort', leave)
         resolve(seen)
       },
@@ -91,5 +96,7 @@ const CLOSE_IT = `{
 }`
 /** A loop that starves itself (`process.nextTick`) spends most of its time in Node; a round there has thirty steps. */
 const LOOKS_MAX = 100
+/** A step takes a millisecond. */
+const STEP_MS = 100
 /** For the other end to begin with it; the session ends all the same, and the process goes on. */
 const LEAVE_MS = 5_000

@@ -30,6 +30,8 @@ export class Autopsy {
   /** Of the suspicion that lasts; aborted when it is over. */
   #case: AbortController | undefined
   #finding: Finding | undefined
+  /** It is JavaScript that runs there: it came to a pause, and its stack is being looked for. */
+  #wasPaused = false
 
   constructor(order: AutopsyOrder) {
     this.#order = order
@@ -42,8 +44,10 @@ export class Autopsy {
 
   /** The same when time is up: if nothing else was seen, at least what the kernel knows now. */
   lastWord(): Finding | undefined {
-    const posture = this.#finding === undefined ? this.#posture() : undefined
-    return posture === undefined ? this.#finding : { blockedAt: this.#describe(posture, 'code') }
+    if (this.#finding !== undefined) return this.#finding
+    if (this.#wasPaused) return { blockedAt: 'callbacks that call for each other without end' }
+    const posture = this.#posture()
+    return posture === undefined ? undefined : { blockedAt: this.#describe(posture, 'code') }
   }
 
   /** The heartbeat stopped. */
@@ -111,10 +115,14 @@ export class Autopsy {
     try {
       const current = this.#finding?.stack === undefined ? this.#case?.signal : undefined
       const signal = current ?? AbortSignal.abort()
-      const enough = (frames: readonly Frame[]): boolean => read(frames) !== undefined
+      const enough = (frames: readonly Frame[]): boolean => {
+        this.#wasPaused = true
+        return read(frames) !== undefined
+      }
       const frames = await lookInside(address, { clock, waitMs: VISIT_MS, signal, enough })
       const finding = read(frames)
       if (finding !== undefined && !signal.aborted) this.#conclude(finding)
+      this.#wasPaused = false
     } finally {
       leave()
     }
@@ -127,7 +135,8 @@ export class Autopsy {
   #doubt(asked: Posture): void {
     const now = this.#posture()
     if (now === undefined || this.#finding !== undefined) return
-    if (now.call === undefined && now.cpuMs - asked.cpuMs < UNSEEN_CPU_MS) {
+    if (this.#wasPaused) this.#after(UNSEEN_MS, () => this.#doubt(asked))
+    else if (now.call === undefined && now.cpuMs - asked.cpuMs < UNSEEN_CPU_MS) {
       this.#after(UNSEEN_CPU_MS, () => this.#doubt(asked))
     } else {
       this.#conclude({ blockedAt: this.#describe(now, 'code outside JavaScript') })
