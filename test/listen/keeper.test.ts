@@ -1,7 +1,7 @@
 import '../support/clean-children.ts'
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { existsSync, mkdirSync, readdirSync, statSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { connect, createServer } from 'node:net'
 import { join } from 'node:path'
 import t from 'tap'
@@ -52,6 +52,23 @@ t.test('a port that cannot be had is named, with who wants it and why not', asyn
     ],
   )
 })
+
+const LOW = 81
+const mayOpenLow =
+  process.getuid?.() === 0 ||
+  Number(readFileSync('/proc/sys/net/ipv4/ip_unprivileged_port_start', 'latin1')) <= LOW
+
+t.test(
+  'a port that only root may open is refused with a way out',
+  { skip: mayOpenLow && 'this account may' },
+  async (t) => {
+    const street = await Street.open(t)
+    t.match(
+      await failureOf(street.keeper.hold('demo/low', [{ name: 'web', host: '127.0.0.1', port: LOW }])),
+      'this account may not open a port below 1024; choose another than 81, or grant CAP_NET_BIND_SERVICE',
+    )
+  },
+)
 
 t.test('an address of all addresses belongs to one module only', async (t) => {
   const keeper = createPortKeeper({
