@@ -108,7 +108,7 @@ export function planText(plan: ReloadPlan): string {
   const now = plan.previous_generation?.slice(0, 12) ?? 'none'
   const change = plan.content_changed ? `${now} → ${next}` : `${next} again, its content has not changed`
   const steps = plan.would.map((step, place) => `  ${place + 1}. ${step}\n`)
-  return `${module}: a ${strategy} reload, generation ${change}\n${steps.join('')}nothing was changed\n`
+  return `${module}: ${strategy} reload, generation ${change}\n${steps.join('')}nothing was changed\n`
 }
 
 export function explanationText(explanation: Explanation, nowMs: number): string {

@@ -156,6 +156,12 @@ export const FAILURES = {
     say: '{module} was rolled back to {generation}: the new code failed in phase {phase}: {reason}',
     remedy: 'correct the code and save it; the former generation serves meanwhile',
   },
+  RELOAD_REFUSED: {
+    status: 409,
+    say: '{module} was not reloaded: {reason}',
+    remedy:
+      'change the code and save it, or name it with `--generation` and the hash that `nexus reload {module} --dry-run` tells',
+  },
   GENERATION_UNKNOWN: {
     status: 404,
     say: '{module} has no generation {generation}',

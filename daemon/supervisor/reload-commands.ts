@@ -4,7 +4,7 @@ import { NexusError } from '../contracts/failure.ts'
 import type { ReloadPlan, ReloadResult } from '../contracts/status.ts'
 import type { ReloadOrder, SupervisorEnvironment } from './port.ts'
 import { planReload } from './reload-plan.ts'
-import type { ModuleMemory } from './remembered.ts'
+import { type ModuleMemory, ROLLED_BACK_BY_HAND } from './remembered.ts'
 import type { Unit } from './unit.ts'
 
 export interface ReloadBooks {
@@ -14,7 +14,7 @@ export interface ReloadBooks {
   readonly dependants: readonly string[]
 }
 
-/** @throws NexusError `RELOAD_ROLLED_BACK`, `GENERATION_UNKNOWN`, `MODULE_WRONG_STATE`, `NOT_AVAILABLE`. */
+/** @throws NexusError `RELOAD_ROLLED_BACK`, `RELOAD_REFUSED`, `GENERATION_UNKNOWN`, `MODULE_WRONG_STATE`, `NOT_AVAILABLE`. */
 export async function reloadModule(
   unit: Unit,
   { strategy, generation, dry_run: isDryRun }: CommandParams<'reload_module'>,
@@ -50,6 +50,7 @@ async function carryOut(unit: Unit, order: ReloadOrder): Promise<ReloadResult> {
   const result = await unit.request(order)
   if (result.rolled_back) throw rolledBack(result)
   if (result.reloaded) return result
+  if (result.phase === ROLLED_BACK_BY_HAND) throw refused(result)
   const state = `${unit.state} (${result.reason ?? unit.because})`
   throw new NexusError('MODULE_WRONG_STATE', { module: unit.id, state, wanted: 'be reloaded' })
 }
@@ -69,6 +70,11 @@ async function formerOf(unit: Unit, { env, memory }: ReloadBooks): Promise<strin
 
 function unlessUnknown(error: unknown): undefined {
   if (!(error instanceof NexusError)) throw error
+}
+
+/** Somebody went back to an older generation: the folder's content has to be named to come again. */
+function refused({ module_id: module, reason = '' }: ReloadResult): NexusError {
+  return new NexusError('RELOAD_REFUSED', { module, reason })
 }
 
 function rolledBack({ module_id: module, generation, phase, reason, stack }: ReloadResult): NexusError {

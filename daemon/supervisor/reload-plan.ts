@@ -1,6 +1,7 @@
 import type { Manifest } from '../contracts/manifest.ts'
 import type { ReloadPlan } from '../contracts/status.ts'
 import type { ReloadOrder, SupervisorEnvironment } from './port.ts'
+import { ROLLED_BACK_BY_HAND } from './remembered.ts'
 import { type Strategy, strategyFor } from './strategies.ts'
 import type { Unit } from './unit.ts'
 
@@ -51,6 +52,7 @@ function refusalOf(
   serves: boolean,
   refused: { readonly phase: string; readonly reason: string } | undefined,
 ): string | undefined {
+  if (refused?.phase === ROLLED_BACK_BY_HAND) return `${refused.reason}; change the code, or name it`
   if (refused !== undefined) {
     return `this generation was reverted before (${refused.phase}: ${refused.reason}); change it, or name it`
   }

@@ -7,6 +7,7 @@ import { describeDeparture } from './departure.ts'
 import type { NeedsVerdict } from './needs.ts'
 import type { ReloadOrder } from './port.ts'
 import { Probation, Trouble } from './probation.ts'
+import { ROLLED_BACK_BY_HAND } from './remembered.ts'
 import type { Replica, ReplicaSet } from './replica-set.ts'
 import { type Strategy, strategyFor, wayOf } from './strategies.ts'
 import type { Crossing, Way } from './way.ts'
@@ -112,6 +113,7 @@ export class Swap {
     if (id === old.generation.id && onlyIfChanged) return { reason: 'the content is the same' }
     const known = named === undefined && id !== old.generation.id ? refused(id) : undefined
     if (known === undefined) return undefined
+    if (known.phase === ROLLED_BACK_BY_HAND) return known
     const reason = `this generation was reverted before (${known.phase}: ${known.reason}); change it, or name it`
     return { ...known, reason }
   }
@@ -222,7 +224,7 @@ export class Swap {
       strategy: this.#strategy,
       generation: serving.generation.id,
       previous_generation: old.generation.id,
-      rolled_back: !reloaded && why.phase !== undefined,
+      rolled_back: !reloaded && why.phase !== undefined && why.phase !== ROLLED_BACK_BY_HAND,
       duration_ms: Math.round(clock.elapsed() - this.#startedMs),
       downtime_ms: Math.round(this.#way?.downtimeMs ?? 0),
       ...why,

@@ -142,7 +142,7 @@ t.test(
     const { status, body } = await daemon.command('rollback_module', { module_id: ID })
     t.match([status, body.result, await say(daemon)], [200, { reloaded: true, generation: first }, 1])
     const refused = await daemon.command('reload_module', { module_id: ID })
-    t.match([refused.status, refused.body.details], [409, { phase: 'rollback' }])
+    t.match([refused.status, refused.body.code], [409, 'RELOAD_REFUSED'])
     await daemon.kill()
 
     const again = await RunningDaemon.start(daemon.dir)
