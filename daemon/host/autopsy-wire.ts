@@ -13,7 +13,7 @@ export interface WireAudience {
 
 /**
  * A connection to an inspector: as much of WebSocket (RFC 6455) as it takes. Node's own client would load the whole of
- * undici into the daemon, twenty megabytes for a handful of messages.
+ * undici into the daemon, seven megabytes for a handful of messages.
  *
  * The other end is a module's process and may be hostile: what it sends is bounded, and whatever does not look right
  * ends the connection.
