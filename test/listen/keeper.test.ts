@@ -302,6 +302,7 @@ t.test(
     )
     const child = spawn(process.execPath, ['--permission', `--allow-fs-read=${program}`, program], {
       stdio: ['pipe', 'pipe', 'inherit'],
+      env: {},
     })
     t.teardown(() => child.kill('SIGKILL'))
     await once(child.stdout, 'data')
