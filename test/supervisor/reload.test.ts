@@ -610,15 +610,18 @@ t.test(
       world.save('a/one', 'g1', answers(1), THREE)
       const supervisor = await raise(world)
       world.save('a/one', 'g2', answers(2), THREE)
-      const orders = [
-        supervisor.reloadModule({ module_id: 'a/one' }, OPERATOR),
-        supervisor.reloadModule({ module_id: 'a/one', strategy: 'rolling' }, OPERATOR),
-        supervisor.scale({ module_id: 'a/one', replicas }, OPERATOR),
-      ]
+      world.settled('a/one')
       await settle()
+      const reload = supervisor
+        .reloadModule({ module_id: 'a/one', strategy: 'rolling' }, OPERATOR)
+        .catch(codeOf)
+      await settle()
+      const scale = supervisor.scale({ module_id: 'a/one', replicas }, OPERATOR)
+      await settle()
+      world.save('a/one', 'g3', answers(3), THREE)
       world.settled('a/one')
       await world.clock.pass(60_000)
-      await Promise.all(orders)
+      await Promise.all([reload, scale])
       t.equal(world.running.length, replicas)
     }
   },
@@ -765,8 +768,14 @@ t.test(
     await Promise.all([first, change, second])
     t.strictSame([between, world.instances.length], [['2'], 3])
 
+    let free: () => void = () => {}
+    const busy = supervisor.unit('a/one').change(() => new Promise<void>((resolve) => (free = resolve)))
     world.settled('a/one')
+    await settle()
     const byHand = reload()
+    await settle()
+    free()
+    await busy
     await world.clock.pass(5_000)
     t.match(await byHand, { reloaded: true })
   },
@@ -952,6 +961,25 @@ t.test(
     await save('g5')
     await save('g3')
     t.strictSame(running(world), ['g3'])
+    await supervisor.stop('the daemon stops')
+    const other = new FakeWorld()
+    const second = await history(other)
+    for (const expected of ['g2', 'g1']) {
+      const result = second.rollbackModule({ module_id: 'a/one' }, OPERATOR)
+      await other.clock.pass(5_000)
+      t.match(await result, { generation: expected })
+    }
+    other.save('a/one', 'g4', answers(4), ACTIONS)
+    other.settled('a/one')
+    await other.clock.pass(5_000)
+    const ends: unknown[] = []
+    for (let steps = 0; steps < 2; steps += 1) {
+      const result = second.rollbackModule({ module_id: 'a/one' }, OPERATOR).catch(codeOf)
+      await other.clock.pass(5_000)
+      const end = await result
+      ends.push(typeof end === 'string' ? end : end.generation)
+    }
+    t.strictSame(ends, ['g1', 'GENERATION_UNKNOWN'], 'what was left is not what was good before')
   },
 )
 
