@@ -80,7 +80,7 @@ async function openSafely<T>(
  *
  * @throws UnsafeFile
  */
-export function refuseOwner(stats: Stats, owners: ReadonlySet<number>): void {
+function refuseOwner(stats: Stats, owners: ReadonlySet<number>): void {
   if ((stats.mode & constants.S_IWOTH) !== 0) {
     throw new UnsafeFile('may be written by everybody; run `chmod o-w` on it')
   }
@@ -90,7 +90,7 @@ export function refuseOwner(stats: Stats, owners: ReadonlySet<number>): void {
 }
 
 /**
- * As `refuseOwner`, for a folder. One that everybody may write to is taken where nobody can: Kubernetes mounts its
+ * As for a file, for a folder. One that everybody may write to is taken where nobody can: Kubernetes mounts its
  * ConfigMaps so, on a file system that is read-only.
  *
  * @throws UnsafeFile

@@ -32,7 +32,7 @@ export interface Letter {
 }
 
 /** What a unit says of itself, to its parts. */
-export interface UnitSelf {
+interface UnitSelf {
   /** Of what runs, else of what is on disk. */
   readonly manifest: Manifest | undefined
   readonly replicasWanted: number
