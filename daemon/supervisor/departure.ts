@@ -64,7 +64,8 @@ function detailsOf(departure: Departure): Readonly<Record<string, unknown>> {
       }
     case 'displaced':
       return { culprit: departure.culprit }
-    default:
+    case 'halted':
+    case 'killed':
       return {}
   }
 }

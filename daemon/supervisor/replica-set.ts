@@ -364,7 +364,8 @@ function startFailure(module: string, departure: Departure): NexusError {
       const culprit = departure.culprit === undefined ? {} : { culprit: departure.culprit }
       return new NexusError('MODULE_START_FAILED', { ...facts, displaced: 1, ...culprit })
     }
-    default:
+    case 'hung':
+    case 'killed':
       return new NexusError('MODULE_START_FAILED', facts)
   }
 }

@@ -49,7 +49,7 @@ export class Works {
   /** Lets a set finish its calls and go, beside everything else. */
   retire(set: ReplicaSet): void {
     const { drain_ms: drainMs, stop_ms: stopMs } = set.generation.manifest.timeouts
-    this.#watch(set.retire(drainMs, stopMs))
+    void this.#watch(set.retire(drainMs, stopMs)) // whoever needs its end asks `retired`
   }
 
   /** Lets some replicas of a set finish their calls and go; resolves when they are gone. */

@@ -324,7 +324,7 @@ t.test('the timers that somebody leaves behind are stopped, and nobody else’s'
   const rang: string[] = []
   whose.as(owner, () => {
     setInterval(() => rang.push('interval'), 1)
-    Promise.resolve().then(() => setTimeout(() => rang.push('timeout'), 1))
+    void Promise.resolve().then(() => setTimeout(() => rang.push('timeout'), 1))
     for (let made = 0; made < 1_000; made += 1) clearTimeout(setTimeout(() => {}, 1_000))
   })
   const mine = new Promise((resolve) => setTimeout(resolve, 5))
