@@ -19,7 +19,8 @@ export function nexus(): Contender {
     portPerApp: true,
     missing: () =>
       existsSync(join(ROOT, 'dist/bin/nexusd.js')) ? undefined : 'not built: run `npm run build`',
-    launch: (apps, replicas) => launchNexus({ apps, replicas }),
+    launch: (apps, replicas, settleMs) =>
+      launchNexus({ apps, replicas, ...(settleMs === undefined ? {} : { settleMs }) }),
   }
 }
 
@@ -37,6 +38,7 @@ export interface NexusSite extends Site {
 export interface NexusLaunch {
   readonly apps: number
   readonly replicas?: number
+  readonly settleMs?: number
   /** More of the manifest of each app. */
   readonly manifest?: object
   readonly config?: object
@@ -53,6 +55,7 @@ export async function launchNexus(options: NexusLaunch): Promise<NexusSite> {
   const manifestOf = (at: number): object => ({
     replicas: options.replicas ?? 1,
     listen: [{ name: 'web', port: FIRST_PORT + at }],
+    timeouts: { settle_ms: options.settleMs ?? 3_000 },
     ...options.manifest,
   })
   mkdirSync(join(dir, 'modules'), { recursive: true })

@@ -9,6 +9,8 @@ import type { Effort } from './rows.ts'
 /** What only NEXUS has: actions, shared modules, probes, and how it stands many reloads. */
 export interface OwnFigures {
   readonly actionReloadMs?: number
+  /** Where saves are atomic, so that no time of quiet has to pass before a file is believed. */
+  readonly atomicReloadMs?: number
   readonly actions?: { readonly reloads: number; readonly ok: number; readonly failed: number }
   readonly sharedMiB?: number
   /** An isolated module that does nothing but answer an action. */
@@ -41,7 +43,24 @@ const PLAIN = { listen: [], timeouts: { settle_ms: 0 } }
 
 /** Calls of an action under load while its module is reloaded again and again. */
 export async function measureActions({ reloads }: Effort): Promise<OwnFigures> {
-  const site = await launchNexus({ apps: 1, manifest: PLAIN, code: plainApp('v1') })
+  const usual = await reloadUnderCalls(reloads, {})
+  const atomic = await reloadUnderCalls(reloads, { watch: { quiet_ms: 0 } })
+  return {
+    actionReloadMs: usual.ms,
+    atomicReloadMs: atomic.ms,
+    actions: {
+      reloads: 2 * reloads,
+      ok: usual.ok + atomic.ok,
+      failed: usual.failed + atomic.failed,
+    },
+  }
+}
+
+async function reloadUnderCalls(
+  reloads: number,
+  config: object,
+): Promise<{ readonly ms: number; readonly ok: number; readonly failed: number }> {
+  const site = await launchNexus({ apps: 1, manifest: PLAIN, code: plainApp('v1'), config })
   try {
     await started(site, 1)
     const seen = { ok: 0, failed: 0 }
@@ -67,7 +86,7 @@ export async function measureActions({ reloads }: Effort): Promise<OwnFigures> {
     going = false
     await Promise.all(callers)
     const times = [...asked].map(([version, atMs]) => (firstMs.get(version) ?? Number.NaN) - atMs)
-    return { actionReloadMs: median(times), actions: { reloads, ...seen } }
+    return { ms: median(times), ...seen }
   } finally {
     await site.stop()
   }

@@ -31,8 +31,12 @@ export interface Contender {
   readonly name: string
   /** Why it cannot run here; undefined when it can. */
   missing(): string | undefined
-  /** Starts it with so many apps of version `v1`; resolves at once, before they answer. */
-  launch(apps: number, replicas: number): Promise<Site>
+  /**
+   * Starts it with so many apps of version `v1`; resolves at once, before they answer.
+   *
+   * @param settleMs - How long new code is on trial, for one that has such a trial; its standard when absent.
+   */
+  launch(apps: number, replicas: number, settleMs?: number): Promise<Site>
   /** Asks it for the status of everything, as a probe would; undefined where there is no such command. */
   probe?(site: Site): Promise<void>
   /** A port for each app; false where only the first is reachable. */

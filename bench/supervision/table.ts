@@ -17,6 +17,7 @@ export function tableOf({ all, own }: SupervisionFigures): string[][] {
     ['crash to serving, ms', ...each(({ crashMs }) => number(crashMs)), '≤ 25, ≤ 1/8 of PM2'],
     ['reload to first answer, port, ms', ...each(({ reloadMs }) => number(reloadMs)), '≤ 40, ≤ 1/10 of PM2'],
     ['reload to first answer, action, ms', ...ours(number(own.actionReloadMs)), '≤ 40'],
+    ['the same, with atomic saves, ms', ...ours(number(own.atomicReloadMs)), '≤ 40'],
     ['failed requests in reloads, port', ...each(({ reloads }) => failures(reloads)), '0 of ≥ 10,000'],
     ['failed calls in reloads, actions', ...ours(failures(own.actions)), '0 of ≥ 10,000'],
     ...brokenRows(each),
