@@ -56,6 +56,8 @@ export async function launchNexus(options: NexusLaunch): Promise<NexusSite> {
     replicas: options.replicas ?? 1,
     listen: [{ name: 'web', port: FIRST_PORT + at }],
     timeouts: { settle_ms: options.settleMs ?? 3_000 },
+    // A crash loop is no subject of a comparison in which crashes are caused on purpose, one after the other.
+    restart: { max: 1_000 },
     ...options.manifest,
   })
   mkdirSync(join(dir, 'modules'), { recursive: true })
