@@ -3,14 +3,18 @@ import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { parseArgs } from 'node:util'
 import { installPeers } from './peers.ts'
+import { ports } from './ports/ports.ts'
 import { supervision } from './supervision/supervision.ts'
 
-const USAGE = `usage: npm run bench -- supervision [options]
+const USAGE = `usage: npm run bench -- supervision | ports [options]
 
+supervision: NEXUS beside PM2, supervisord and Watt
   --install          install PM2 and Watt into the folder of the peers first (supervisord: apt)
   --peers DIR        that folder, outside the project (${join(tmpdir(), 'nexus-bench-peers')})
   --only NAME        nexus, pm2, supervisord or watt; repeatable
   --rows ROW         fleet, crash, reloads, broken, hang; actions, bare, shared, probes, endurance; repeatable
+ports: requests through a port of the daemon beside the same server reached directly
+
   --quick            shows that the bench works, not what the figures are
   --json FILE        write the figures there, too
 `
@@ -27,14 +31,22 @@ const { values, positionals } = parseArgs({
   },
 })
 
-if (positionals.join(' ') === 'supervision') {
-  const peersDir = resolve(values.peers)
-  if (values.install) installPeers(peersDir)
-  const { only, rows, quick } = values
-  const say = (line: string): void => void process.stderr.write(`${line}\n`)
-  const figures = await supervision({ peersDir, only, rows, quick, say })
-  if (values.json !== undefined) writeFileSync(values.json, `${JSON.stringify(figures, null, 2)}\n`)
-} else {
+const say = (line: string): void => void process.stderr.write(`${line}\n`)
+const suites: Readonly<Record<string, () => Promise<unknown>>> = {
+  supervision: () => {
+    const peersDir = resolve(values.peers)
+    if (values.install) installPeers(peersDir)
+    const { only, rows, quick } = values
+    return supervision({ peersDir, only, rows, quick, say })
+  },
+  ports: () => ports(values.quick),
+}
+const [suite = ''] = positionals
+const run = Object.hasOwn(suites, suite) && positionals.length === 1 ? suites[suite] : undefined
+if (run === undefined) {
   process.stderr.write(USAGE)
   process.exitCode = 2
+} else {
+  const figures = await run()
+  if (values.json !== undefined) writeFileSync(values.json, `${JSON.stringify(figures, null, 2)}\n`)
 }
