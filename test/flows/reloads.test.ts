@@ -95,7 +95,7 @@ const BROKEN: readonly [string, string, object][] = [
 ]
 
 t.test(
-  'broken code is taken back in each way, the answer tells why, and not one idempotent call fails',
+  'F73: broken code is taken back in each way, the answer tells why, and not one idempotent call fails',
   async (t) => {
     const daemon = await raise(t)
     for (const reload of ['graceful', 'rolling', 'immediate']) {

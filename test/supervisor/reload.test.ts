@@ -693,7 +693,7 @@ t.test('a stop during any reload ends everything, and a start afterwards brings 
 // --- one change at a time ------------------------------------------------------------------------------------
 
 t.test(
-  'a hundred reloads at once of one module, and of fifty, are one for each, and leave nothing behind',
+  'F72: a hundred reloads at once of one module, and of fifty, are one for each, and leave nothing behind',
   async (t) => {
     const world = new FakeWorld()
     const ids = Array.from({ length: 50 }, (_, n) => `a/m${n}`)

@@ -17,7 +17,7 @@ const factsOf = (dir: string): Fact[] =>
     .split('\n')
     .map((line) => JSON.parse(line))
 
-t.test('real processes that end at once, in each of three ways, are given up after six starts', async (t) => {
+t.test('F59: real processes that end at once, in each of three ways, are given up after six starts', async (t) => {
   const dir = shortDir(t)
   const restart = { backoff_ms: 10 }
   writeModule(dir, 'end/zero', 'export default { start() { process.exit(0) } }', { restart })
