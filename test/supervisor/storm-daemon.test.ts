@@ -17,34 +17,37 @@ const factsOf = (dir: string): Fact[] =>
     .split('\n')
     .map((line) => JSON.parse(line))
 
-t.test('F59: real processes that end at once, in each of three ways, are given up after six starts', async (t) => {
-  const dir = shortDir(t)
-  const restart = { backoff_ms: 10 }
-  writeModule(dir, 'end/zero', 'export default { start() { process.exit(0) } }', { restart })
-  writeModule(dir, 'end/one', 'export default { start() { process.exit(1) } }', { restart })
-  writeModule(dir, 'end/killed', 'export default { start() { process.kill(process.pid, 9) } }', { restart })
-  writeModule(dir, 'well/alone', 'export default { actions: { ping: () => "pong" } }', {
-    actions: { ping: { description: 'answers', idempotent: true } },
-  })
-  const daemon = await RunningDaemon.start(dir)
-  t.teardown(() => daemon.kill())
-  const ids = ['end/zero', 'end/one', 'end/killed']
-  for (const id of ids) {
-    await daemon.until(`/v1/status/${id}`, ({ body }) => body.state === 'crashloop', 60_000)
-  }
-  const failed = factsOf(dir).filter(({ type }) => type === 'module.start_failed')
-  t.strictSame(
-    ids.map((id) => failed.filter(({ d }) => d['module_id'] === id).length),
-    [6, 6, 6],
-  )
-  const { body } = await daemon.command('call_action', { module_id: 'well/alone', action: 'ping' })
-  t.equal(body.result.output, 'pong')
+t.test(
+  'F59: real processes that end at once, in each of three ways, are given up after six starts',
+  async (t) => {
+    const dir = shortDir(t)
+    const restart = { backoff_ms: 10 }
+    writeModule(dir, 'end/zero', 'export default { start() { process.exit(0) } }', { restart })
+    writeModule(dir, 'end/one', 'export default { start() { process.exit(1) } }', { restart })
+    writeModule(dir, 'end/killed', 'export default { start() { process.kill(process.pid, 9) } }', { restart })
+    writeModule(dir, 'well/alone', 'export default { actions: { ping: () => "pong" } }', {
+      actions: { ping: { description: 'answers', idempotent: true } },
+    })
+    const daemon = await RunningDaemon.start(dir)
+    t.teardown(() => daemon.kill())
+    const ids = ['end/zero', 'end/one', 'end/killed']
+    for (const id of ids) {
+      await daemon.until(`/v1/status/${id}`, ({ body }) => body.state === 'crashloop', 60_000)
+    }
+    const failed = factsOf(dir).filter(({ type }) => type === 'module.start_failed')
+    t.strictSame(
+      ids.map((id) => failed.filter(({ d }) => d['module_id'] === id).length),
+      [6, 6, 6],
+    )
+    const { body } = await daemon.command('call_action', { module_id: 'well/alone', action: 'ping' })
+    t.equal(body.result.output, 'pong')
 
-  writeModule(dir, 'end/one', 'export default { start() {} }', { restart })
-  await daemon.until('/v1/status/end/one', ({ body: now }) => now.state === 'started')
-  const killed = await daemon.command('explain', { module_id: 'end/killed' })
-  t.match(killed.body.result, { blocked_on: /SIGKILL/, next: /one try every five minutes/ })
-})
+    writeModule(dir, 'end/one', 'export default { start() {} }', { restart })
+    await daemon.until('/v1/status/end/one', ({ body: now }) => now.state === 'started')
+    const killed = await daemon.command('explain', { module_id: 'end/killed' })
+    t.match(killed.body.result, { blocked_on: /SIGKILL/, next: /one try every five minutes/ })
+  },
+)
 
 t.test('up, down, to none and back: no call and no connection is lost on the way', async (t) => {
   const dir = shortDir(t)
