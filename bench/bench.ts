@@ -12,7 +12,7 @@ supervision: NEXUS beside PM2, supervisord and Watt
   --install          install PM2 and Watt into the folder of the peers first (supervisord: apt)
   --peers DIR        that folder, outside the project (${join(tmpdir(), 'nexus-bench-peers')})
   --only NAME        nexus, pm2, supervisord or watt; repeatable
-  --rows ROW         fleet, crash, reloads, broken, hang; actions, bare, shared, probes, endurance; repeatable
+  --rows ROW         fleet, crash, reloads, broken, hang; 'action crash', actions, bare, shared, probes, endurance; repeatable
 ports: requests through a port of the daemon beside the same server reached directly
 
   --quick            shows that the bench works, not what the figures are

@@ -8,6 +8,7 @@ import type { Effort } from './rows.ts'
 
 /** What only NEXUS has: actions, shared modules, probes, and how it stands many reloads. */
 export interface OwnFigures {
+  readonly actionCrashMs?: number
   readonly actionReloadMs?: number
   /** Where saves are atomic, so that no time of quiet has to pass before a file is believed. */
   readonly atomicReloadMs?: number
@@ -40,6 +41,31 @@ export interface EnduranceFigure {
 }
 
 const PLAIN = { listen: [], timeouts: { settle_ms: 0 } }
+
+/** From the end of an instance to the next answer of its action, by another. */
+export async function measureActionCrash({ rounds }: Effort): Promise<OwnFigures> {
+  const manifest = { ...PLAIN, restart: { max: 1_000 } }
+  const site = await launchNexus({ apps: 1, manifest, code: SMALL })
+  try {
+    await started(site, 1)
+    const ping = async (): Promise<number | undefined> => {
+      const { body } = await site.command('call_action', { module_id: 'bench/m0', action: 'ping' })
+      return body?.result?.output?.pid
+    }
+    const times: number[] = []
+    for (let round = 0; round < rounds; round += 1) {
+      await sleep(1_300) // long enough to count as well before it died
+      const pid = await until(ping)
+      const startedMs = performance.now()
+      process.kill(pid, 'SIGKILL')
+      await until(async () => ((await ping()) ?? pid) !== pid || undefined, 30_000, 1)
+      times.push(performance.now() - startedMs)
+    }
+    return { actionCrashMs: median(times) }
+  } finally {
+    await site.stop()
+  }
+}
 
 /** Calls of an action under load while its module is reloaded again and again. */
 export async function measureActions({ reloads }: Effort): Promise<OwnFigures> {

@@ -1,6 +1,7 @@
 import { printTable } from '../kit/table.ts'
 import { nexus } from './nexus.ts'
 import {
+  measureActionCrash,
   measureActions,
   measureBare,
   measureEndurance,
@@ -42,6 +43,7 @@ const ROWS = {
 } as const satisfies Record<string, (contender: Contender, effort: Effort) => Promise<Figures>>
 
 const OWN_ROWS = {
+  'action crash': measureActionCrash,
   actions: measureActions,
   shared: ({ rounds }: Effort) => measureShared(rounds > 5 ? [10, 100, 1_000] : [10, 50]),
   bare: measureBare,
