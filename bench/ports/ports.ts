@@ -60,7 +60,7 @@ export async function ports(quick: boolean): Promise<readonly PortFigure[]> {
   printTable([
     ['answer', 'connections', 'direct/s', 'through/s', 'ratio', 'cost, µs', 'lag p99, ms', 'target'],
     ...figures.map(({ path, connections, direct, through, ratio, costUs, lagMs }) => [
-      path === '/' ? '5 bytes' : '2 KB JSON',
+      path === '/' ? '5 bytes' : '8 KB JSON, made',
       ...[connections, Math.round(direct), Math.round(through)].map(String),
       ratio.toFixed(2),
       costUs.toFixed(1),
