@@ -73,7 +73,7 @@ function writeApp(folder: string): void {
 
 function source(app: AppVersion): string {
   const never = app.fault === 'never ready' ? 'await new Promise(() => {});' : ''
-  // Threads of one process have one pid: the thread tells them apart. A crash is an error that nobody caught.
+  // Threads of one process have one pid: the thread tells them apart, and chance one that is started again. A crash is an error that nobody caught.
   return `${earlyFault(app)}
   const id = require('node:worker_threads').threadId + Math.random()
   exports.create = async () => {

@@ -1,4 +1,5 @@
 import { fileURLToPath } from 'node:url'
+import { printable } from './output.ts'
 
 /** One call on a stack, innermost first. */
 export interface Frame {
@@ -88,8 +89,7 @@ function pathOf(url: string): string {
 /** Names come from the module, and go to screens. */
 function plain(text: unknown): string {
   if (typeof text !== 'string') return ''
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is taken out.
-  return text.slice(0, TEXT_MAX).replace(/[\u0000-\u001f\u007f-\u009f]/g, ' ')
+  return printable(text.slice(0, TEXT_MAX)).replace(/[\t\n]/g, ' ')
 }
 
 function fields(value: unknown): Partial<Record<string, unknown>> {

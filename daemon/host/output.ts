@@ -99,7 +99,7 @@ export class OutputGate {
  * Escape sequences and control characters could rewrite the screen of whoever reads the log; marks of direction could
  * make a line read as what it does not say.
  */
-function printable(text: string): string {
+export function printable(text: string): string {
   return stripVTControlCharacters(text).replace(UNPRINTABLE, '')
 }
 

@@ -85,12 +85,12 @@ t.test('a process that lies about its stack gets no further than into its own lo
   const callFrames = [
     null,
     { functionName: 'a' },
-    { functionName: 'esc\u001b[2J\nb', location: { scriptId: '1', lineNumber: 11, columnNumber: 8 } },
+    { functionName: 'esc\u001b[2J\u202e\nb', location: { scriptId: '1', lineNumber: 11, columnNumber: 8 } },
     { functionName: {}, location: { scriptId: '2', lineNumber: 0 } },
     { functionName: 'x'.repeat(10_000), location: { scriptId: '3', lineNumber: 0 } },
   ]
   t.strictSame(readFrames({ callFrames }, urls), [
-    frame('esc [2J b', `${DIR}/in dex.js`, 12, 9),
+    frame('esc b', `${DIR}/in dex.js`, 12, 9),
     frame('', 'file:///%E0%A4%A', 1, 1),
     frame('x'.repeat(300), '', 1, 1),
   ])

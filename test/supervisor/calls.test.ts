@@ -1,22 +1,12 @@
 import t from 'tap'
 import { NexusError } from '../../daemon/contracts/failure.ts'
 import { CallLine } from '../../daemon/supervisor/call-line.ts'
-import { Supervisor } from '../../daemon/supervisor/supervisor.ts'
 import { type FakeCode, FakeWorld } from '../support/fake-modules.ts'
+import { raise } from '../support/raise.ts'
 import { settle } from '../support/test-clock.ts'
 
 const codeOf = (error: unknown): string => (error instanceof NexusError ? error.code : String(error))
 const LISTEN = [{ name: 'web', port: 80 }]
-
-async function raise(world: FakeWorld): Promise<Supervisor> {
-  const supervisor = new Supervisor(world.environment(), () => undefined)
-  world.onFact((fact) => supervisor.fold(fact))
-  await supervisor.discover()
-  const started = supervisor.start()
-  await world.clock.pass(0)
-  await started
-  return supervisor
-}
 
 /** Code whose every call stays open until the test ends it. */
 function holding(): { code: FakeCode; open: { action: string; end(): void }[] } {

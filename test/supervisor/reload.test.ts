@@ -3,6 +3,7 @@ import { NexusError } from '../../daemon/contracts/failure.ts'
 import type { ReloadResult } from '../../daemon/contracts/status.ts'
 import { Supervisor } from '../../daemon/supervisor/supervisor.ts'
 import { CRASH, type FakeCode, FakeWorld } from '../support/fake-modules.ts'
+import { raise } from '../support/raise.ts'
 import { settle } from '../support/test-clock.ts'
 
 const ACTIONS = {
@@ -17,16 +18,6 @@ const STRATEGIES = ['graceful', 'rolling', 'immediate'] as const
 const answers = (output: unknown): FakeCode => ({ action: async () => output })
 const never = (): Promise<never> => new Promise(() => {})
 const codeOf = (error: unknown): string => (error instanceof NexusError ? error.code : String(error))
-
-async function raise(world: FakeWorld): Promise<Supervisor> {
-  const supervisor = new Supervisor(world.environment(), () => undefined)
-  world.onFact((fact) => supervisor.fold(fact))
-  await supervisor.discover()
-  const started = supervisor.start()
-  await world.clock.pass(0)
-  await started
-  return supervisor
-}
 
 /** The same journal, a new daemon. */
 async function raiseAgain(world: FakeWorld, former: Supervisor): Promise<Supervisor> {

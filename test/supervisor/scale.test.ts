@@ -2,22 +2,13 @@ import t from 'tap'
 import { NexusError } from '../../daemon/contracts/failure.ts'
 import { Supervisor } from '../../daemon/supervisor/supervisor.ts'
 import { CRASH, type FakeCode, FakeWorld } from '../support/fake-modules.ts'
+import { raise } from '../support/raise.ts'
 import { settle } from '../support/test-clock.ts'
 
 const ACTIONS = { actions: { work: { description: 'works', idempotent: true, concurrency: 10 } } }
 const OPERATOR = { kind: 'local', name: 'operator' } as const
 const answers = (output: unknown): FakeCode => ({ action: async () => output })
 const codeOf = (error: unknown): string => (error instanceof NexusError ? error.code : String(error))
-
-async function raise(world: FakeWorld): Promise<Supervisor> {
-  const supervisor = new Supervisor(world.environment(), () => undefined)
-  world.onFact((fact) => supervisor.fold(fact))
-  await supervisor.discover()
-  const started = supervisor.start()
-  await world.clock.pass(0)
-  await started
-  return supervisor
-}
 
 const scale = (supervisor: Supervisor, replicas: number): Promise<unknown> =>
   supervisor.scale({ module_id: 'a/one', replicas }, OPERATOR).catch(codeOf)
