@@ -1,3 +1,4 @@
+import { strict as assert } from 'node:assert'
 import { type Issue, NexusError } from '../contracts/failure.ts'
 import { CONSTRAINTS_DEFAULT, type MissionCreate } from '../contracts/mission.ts'
 import { digestOf } from './digest.ts'
@@ -8,20 +9,20 @@ import type { MissionIds } from './mission-id.ts'
 import { planFor } from './planner.ts'
 import type { Authority, MissionPorts } from './port.ts'
 import { questionOf } from './question.ts'
-import type { MissionStore } from './store.ts'
+import type { Shelf } from './shelf.ts'
 
 /** Lets missions in: room, idempotency, plan, judgement, and then one record. */
 export class Admission {
   readonly #ports: MissionPorts
-  readonly #store: MissionStore
+  readonly #shelf: Shelf
   readonly #ledger: Ledger
   readonly #ids: MissionIds
   readonly #underWay = new Map<string, { readonly sha256: string; readonly admitted: Promise<Mission> }>()
   #admitting = 0
 
-  constructor(ports: MissionPorts, store: MissionStore, ledger: Ledger, ids: MissionIds) {
+  constructor(ports: MissionPorts, shelf: Shelf, ledger: Ledger, ids: MissionIds) {
     this.#ports = ports
-    this.#store = store
+    this.#shelf = shelf
     this.#ledger = ledger
     this.#ids = ids
   }
@@ -38,7 +39,7 @@ export class Admission {
     }
     const principal = scopeOf(authority)
     const sha256 = digestOf(body)
-    const known = this.#store.byIdempotencyKey(principal, key)
+    const known = this.#shelf.byIdempotencyKey(principal, key)
     if (known !== undefined) {
       if (known.order.idempotency?.body_sha256 !== sha256) throw new NexusError('IDEMPOTENCY_CONFLICT')
       return { created: false, mission: known }
@@ -61,7 +62,7 @@ export class Admission {
 
   #requireRoom(): void {
     const limit = this.#ports.settings.queue_max
-    const waiting = Math.max(this.#store.count('queued'), this.#store.count('awaiting_approval'))
+    const waiting = Math.max(this.#shelf.count('queued'), this.#shelf.count('awaiting_approval'))
     if (waiting + this.#admitting >= limit) throw new NexusError('QUEUE_FULL', { limit })
   }
 
@@ -81,7 +82,9 @@ export class Admission {
         ...(idempotency === undefined ? {} : { idempotency }),
       })
       checkSize(record.d)
-      return await this.#ledger.create(record)
+      const [mission] = await this.#ledger.create([record])
+      assert(mission !== undefined, 'one order makes one mission')
+      return mission
     } finally {
       this.#admitting -= 1
     }

@@ -1,10 +1,10 @@
 import { NexusError } from '../contracts/failure.ts'
 import { DAEMON } from './facts.ts'
-import { type Decided, decided, type Ledger } from './ledger.ts'
+import { decided, type Ledger } from './ledger.ts'
 import { type Mission, unfinishedStep } from './mission.ts'
 import { endedBody, type Failure, failure } from './outcome.ts'
 import { patience } from './patience.ts'
-import type { MissionPorts } from './port.ts'
+import type { Decided, MissionPorts } from './port.ts'
 import type { Running } from './running.ts'
 import { runStep, type StepEnd, type StepWorld } from './step.ts'
 

@@ -3,9 +3,9 @@ import type { Validation } from '../contracts/mission.ts'
 import { badRequest } from './admit.ts'
 import { approvalDigest } from './digest.ts'
 import { actorOf, DAEMON, decidedBy } from './facts.ts'
-import { type ClaimVerdict, type Decided, decided, wrongState } from './ledger.ts'
+import { decided, wrongState } from './ledger.ts'
 import type { Mission } from './mission.ts'
-import type { Authority, MissionPorts } from './port.ts'
+import type { Authority, ClaimVerdict, Decided, MissionPorts } from './port.ts'
 import { losesSafety, questionOf } from './question.ts'
 
 /** What somebody who wants a mission to run may say with it. */

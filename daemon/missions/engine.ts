@@ -11,12 +11,12 @@ import type { MissionAct } from './mission-table.ts'
 import type { MissionPorts } from './port.ts'
 import { closeCutAttempts } from './recovery.ts'
 import { type Halt, Running } from './running.ts'
-import type { MissionStore } from './store.ts'
+import type { Shelf } from './shelf.ts'
 
 /** Carries out what the table says: keeps the lanes, the attempts under way, and the two agendas. */
 export class Engine {
   readonly #ports: MissionPorts
-  readonly #store: MissionStore
+  readonly #shelf: Shelf
   readonly #ledger: Ledger
   readonly #lanes: Lanes
   /** When queued missions may start. */
@@ -32,9 +32,9 @@ export class Engine {
   readonly #offeredMs = new Map<MissionId, number>()
   readonly #listeners: ((mission: Mission) => void)[] = []
 
-  constructor(ports: MissionPorts, store: MissionStore, ledger: Ledger) {
+  constructor(ports: MissionPorts, shelf: Shelf, ledger: Ledger) {
     this.#ports = ports
-    this.#store = store
+    this.#shelf = shelf
     this.#ledger = ledger
     this.#lanes = new Lanes(ports.settings, (id) => this.#start(id))
     this.#starts = new Agenda(ports.clock, (id) => this.#offer(ledger.get(id)))
@@ -86,9 +86,9 @@ export class Engine {
   }
 
   async recover(): Promise<void> {
-    const cuts = closeCutAttempts(this.#store.all())
+    const cuts = closeCutAttempts(this.#shelf.all())
     if (cuts.length > 0) await this.#ports.recorder.appendAll(cuts)
-    for (const mission of this.#store.all()) {
+    for (const mission of this.#shelf.all()) {
       if (mission.status === 'queued') this.#enqueue(mission)
       if (mission.status === 'awaiting_approval') this.#expiries.put(mission.id, this.#approvalMs(mission))
     }

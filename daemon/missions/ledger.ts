@@ -7,16 +7,16 @@ import { moveOf } from '../kit/state-table.ts'
 import { DAEMON, draft, type MissionFacts, type MissionFactType } from './facts.ts'
 import type { Mission } from './mission.ts'
 import { BIRTH, eventOf, MISSION_TABLE, type MissionAct, type MissionEvent } from './mission-table.ts'
-import type { Recorder } from './port.ts'
-import type { MissionStore } from './store.ts'
+import type { ClaimVerdict, Decided, MissionQueue, MissionStore, Recorder } from './port.ts'
+import type { Shelf } from './shelf.ts'
 
 /**
  * The only writer of missions: one change at a time for each mission, checked against the table, durable before it is
  * acted upon. So of two decisions the first wins, and the second is told what became of the mission.
  */
-export class Ledger {
+export class Ledger implements Pick<MissionStore, 'create' | 'change'>, MissionQueue {
   readonly #recorder: Recorder
-  readonly #store: MissionStore
+  readonly #shelf: Shelf
   readonly #act: (act: MissionAct, mission: Mission) => void
   readonly #turns = new Keyed(
     WAITING_MAX,
@@ -25,9 +25,9 @@ export class Ledger {
   #staleRefused = 0
 
   /** @param act - Carries out what a durable change asks for; must not throw. */
-  constructor(recorder: Recorder, store: MissionStore, act: (act: MissionAct, mission: Mission) => void) {
+  constructor(recorder: Recorder, shelf: Shelf, act: (act: MissionAct, mission: Mission) => void) {
     this.#recorder = recorder
-    this.#store = store
+    this.#shelf = shelf
     this.#act = act
   }
 
@@ -41,24 +41,18 @@ export class Ledger {
   }
 
   get(id: MissionId): Mission {
-    const mission = this.#store.get(id)
+    const mission = this.#shelf.get(id)
     if (mission === undefined) throw new NexusError('MISSION_UNKNOWN', { mission: id })
     return mission
   }
 
-  async create(created: FactDraft): Promise<Mission> {
-    const { mid } = await this.#recorder.append(created)
-    const mission = this.get(mid ?? '')
-    this.#act(BIRTH[mission.order.validation.decision].act, mission)
-    return mission
+  async create(created: readonly FactDraft[]): Promise<readonly Mission[]> {
+    const facts = await this.#recorder.appendAll(created)
+    const missions = facts.map(({ mid }) => this.get(mid ?? ''))
+    for (const mission of missions) this.#act(BIRTH[mission.order.validation.decision].act, mission)
+    return missions
   }
 
-  /**
-   * Changes a mission by the fact that `decide` makes of its present state; without one it stays as it is.
-   *
-   * @param decide - Runs when it is this change's turn; what it throws is the answer.
-   * @param wanted - For the refusal, as in "it cannot be …".
-   */
   change(id: MissionId, wanted: string, decide: (mission: Mission) => Decided | undefined): Promise<Mission> {
     return this.#turns.run(id, async () => {
       const mission = this.get(id)
@@ -69,7 +63,6 @@ export class Ledger {
     })
   }
 
-  /** Gives the mission to a new attempt. */
   claim(id: MissionId, mayRun: (mission: Mission) => ClaimVerdict): Promise<Mission | undefined> {
     return this.#turns.run(id, async () => {
       const mission = this.get(id)
@@ -84,11 +77,6 @@ export class Ledger {
     })
   }
 
-  /**
-   * Writes in the name of an attempt.
-   *
-   * @throws StaleAttempt when the mission is no longer this attempt's; nothing is written then.
-   */
   write(id: MissionId, epoch: number, decided: Decided): Promise<Mission> {
     return this.#turns.run(id, async () => {
       const mission = this.get(id)
@@ -111,15 +99,6 @@ export class Ledger {
     return changed
   }
 }
-
-/** A fact to be written, once it is known for which epoch. */
-export interface Decided {
-  fact(id: MissionId, epoch?: number): FactDraft
-}
-
-export type ClaimVerdict =
-  | { readonly claim: true; readonly queueWaitMs: number }
-  | { readonly claim: false; readonly instead: Decided }
 
 export function decided<Type extends MissionFactType>(
   type: Type,

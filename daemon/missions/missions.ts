@@ -19,7 +19,7 @@ import { decided, Ledger, wrongState } from './ledger.ts'
 import type { Mission } from './mission.ts'
 import { MissionIds } from './mission-id.ts'
 import type { Authority, MissionPorts } from './port.ts'
-import { MissionStore } from './store.ts'
+import { Shelf } from './shelf.ts'
 import { answerOf, artifactsOf, type CreatedView, detailOf, viewOf } from './view.ts'
 
 /**
@@ -30,7 +30,7 @@ import { answerOf, artifactsOf, type CreatedView, detailOf, viewOf } from './vie
  */
 export class Missions {
   readonly #ports: MissionPorts
-  readonly #store = new MissionStore()
+  readonly #shelf = new Shelf()
   readonly #ids: MissionIds
   readonly #ledger: Ledger
   readonly #admission: Admission
@@ -41,9 +41,9 @@ export class Missions {
   constructor(ports: MissionPorts) {
     this.#ports = ports
     this.#ids = new MissionIds(ports.clock, ports.chance)
-    this.#ledger = new Ledger(ports.recorder, this.#store, (act, mission) => this.#engine.act(act, mission))
-    this.#engine = new Engine(ports, this.#store, this.#ledger)
-    this.#admission = new Admission(ports, this.#store, this.#ledger, this.#ids)
+    this.#ledger = new Ledger(ports.recorder, this.#shelf, (act, mission) => this.#engine.act(act, mission))
+    this.#engine = new Engine(ports, this.#shelf, this.#ledger)
+    this.#admission = new Admission(ports, this.#shelf, this.#ledger, this.#ids)
   }
 
   /** Judges a mission and keeps it; SAFE is queued at once. */
@@ -101,13 +101,13 @@ export class Missions {
 
   /** Newest first; `next` is the `after` of the next page. */
   list(filter: MissionFilter = {}): ListAnswer {
-    const { missions, next } = this.#store.list(filter)
+    const { missions, next } = this.#shelf.list(filter)
     return { missions: missions.map(viewOf), count: missions.length, next }
   }
 
   /** Everything `missions.jsonl` holds when it is made anew: each mission at its newest fact, in that order. */
   lines(): readonly { readonly seq: number; readonly body: MissionDetail }[] {
-    return [...this.#store.all()]
+    return [...this.#shelf.all()]
       .map((mission) => ({ seq: mission.trail.at(-1)?.seq ?? 0, body: detailOf(mission) }))
       .sort((a, b) => a.seq - b.seq)
   }
@@ -129,7 +129,7 @@ export class Missions {
 
   /** Takes in one durable fact, of whatever type. */
   fold(fact: Fact): void {
-    const mission = this.#store.fold(fact)
+    const mission = this.#shelf.fold(fact)
     if (mission === undefined) return
     this.#ids.seen(mission.id)
     if (isUnderWay(mission)) return
@@ -138,13 +138,13 @@ export class Missions {
 
   /** Everything that `fold` has built, for a snapshot; plain data. */
   save(): unknown {
-    return { missions: this.#store.save() }
+    return { missions: this.#shelf.save() }
   }
 
   /** What `save` gave, before any fact is folded. */
   load(saved: unknown): void {
-    this.#store.load((saved as { readonly missions: readonly Mission[] }).missions)
-    if (this.#store.newest !== undefined) this.#ids.seen(this.#store.newest)
+    this.#shelf.load((saved as { readonly missions: readonly Mission[] }).missions)
+    if (this.#shelf.newest !== undefined) this.#ids.seen(this.#shelf.newest)
   }
 
   /** Once, after the replay: ends what a crash left running, and starts the work. */
@@ -163,7 +163,7 @@ export class Missions {
   }
 
   get pendingApprovals(): number {
-    return this.#store.count('awaiting_approval')
+    return this.#shelf.count('awaiting_approval')
   }
 
   counters(): MissionCounters {

@@ -1,12 +1,13 @@
 import type { Settings } from '../contracts/config.ts'
 import type { Fact, FactDraft } from '../contracts/fact.ts'
-import type { Category, GenerationId, InstanceId, ModuleId } from '../contracts/ids.ts'
+import type { Category, GenerationId, InstanceId, MissionId, ModuleId } from '../contracts/ids.ts'
 import type { ActionSpecification } from '../contracts/manifest.ts'
-import type { Constraints, PlanStep, Validation } from '../contracts/mission.ts'
+import type { Constraints, MissionFilter, MissionView, PlanStep, Validation } from '../contracts/mission.ts'
 import type { ArtifactRef, MissionContext } from '../contracts/module.ts'
 import type { Principal } from '../contracts/roles.ts'
 import type { Chance } from '../kit/chance.ts'
 import type { Clock } from '../kit/clock.ts'
+import type { Mission } from './mission.ts'
 
 /** All that missions need from others. */
 export interface MissionPorts {
@@ -35,6 +36,56 @@ export interface Recorder {
   append(draft: FactDraft): Promise<Fact>
   /** Next to each other in the journal. A power cut may keep the first of them only. */
   appendAll(drafts: readonly FactDraft[]): Promise<readonly Fact[]>
+}
+
+/**
+ * Where missions are kept: one change at a time for each mission, checked against the table of `mission-table.ts`.
+ *
+ * The port behind which another engine can stand. What a method resolved with is durable, and `find` and `list` show
+ * it; what it rejected with changed nothing.
+ */
+export interface MissionStore {
+  /** Several in one batch, each under its own id; one sync for all of them. Drafts of `mission.created`. */
+  create(created: readonly FactDraft[]): Promise<readonly Mission[]>
+  /** In full, wherever it is kept. */
+  find(id: MissionId): Promise<Mission | undefined>
+  /** Newest first; `next` is the `after` of the page that follows. */
+  list(filter: MissionFilter): Promise<MissionPage>
+  /** The mission that was created under this key by this principal. */
+  byIdempotencyKey(principal: string, key: string): Promise<Mission | undefined>
+  /**
+   * Changes a mission by the fact that `decide` makes of its present state; without one it stays as it is.
+   *
+   * @param wanted - For the refusal, as in "it cannot be …".
+   * @throws NexusError `MISSION_UNKNOWN`, `MISSION_WRONG_STATE`, what `decide` throws, and the recorder's.
+   */
+  change(id: MissionId, wanted: string, decide: (mission: Mission) => Decided | undefined): Promise<Mission>
+}
+
+/** Who may work on a mission: every claim raises its epoch, and every write of an attempt must present it. */
+export interface MissionQueue {
+  /** Gives a queued mission to a new attempt; undefined when it is not queued, or `mayRun` had something else done. */
+  claim(id: MissionId, mayRun: (mission: Mission) => ClaimVerdict): Promise<Mission | undefined>
+  /**
+   * Writes in the name of an attempt.
+   *
+   * @throws StaleAttempt when the mission is no longer this attempt's; nothing is written then, and it is counted.
+   */
+  write(id: MissionId, epoch: number, decided: Decided): Promise<Mission>
+}
+
+/** A fact to be written, once it is known for which epoch. */
+export interface Decided {
+  fact(id: MissionId, epoch?: number): FactDraft
+}
+
+export type ClaimVerdict =
+  | { readonly claim: true; readonly queueWaitMs: number }
+  | { readonly claim: false; readonly instead: Decided }
+
+export interface MissionPage {
+  readonly missions: readonly MissionView[]
+  readonly next: MissionId | null
 }
 
 /** What missions ask of modules. */

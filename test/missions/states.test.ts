@@ -12,7 +12,7 @@ import { MissionIds } from '../../daemon/missions/mission-id.ts'
 import { BIRTH, MISSION_TABLE, type MissionAct } from '../../daemon/missions/mission-table.ts'
 import { planIssues, readMadePlan } from '../../daemon/missions/plan.ts'
 import { resolve } from '../../daemon/missions/reference.ts'
-import { MissionStore } from '../../daemon/missions/store.ts'
+import { Shelf } from '../../daemon/missions/shelf.ts'
 import { TestClock } from '../support/test-clock.ts'
 import { anna, body, codeOf, World } from './world.ts'
 
@@ -80,7 +80,7 @@ t.test(
 
     fc.assert(
       fc.property(fc.array(anyFact, { maxLength: 40 }), (facts) => {
-        const store = new MissionStore()
+        const store = new Shelf()
         store.fold(created as Fact)
         for (const { kind, ep } of facts) {
           const before = store.get(created?.mid ?? '')

@@ -5,7 +5,7 @@ import { fold } from './fold.ts'
 import type { Mission } from './mission.ts'
 
 /** All missions, as the facts tell them, with the ways in which they are looked for. */
-export class MissionStore {
+export class Shelf {
   readonly #missions = new Map<MissionId, Mission>()
   /** Ascending: ids carry their time. */
   readonly #ids: MissionId[] = []
