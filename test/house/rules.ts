@@ -10,7 +10,7 @@ const RUNGS: readonly (readonly string[])[] = [
   ['gate', 'supervisor'],
   ['health', 'missions'],
   ['insight'],
-  ['healing', 'chaos'],
+  ['healing', 'chaos', 'maintenance'],
   ['surfaces'],
 ]
 const TOP = RUNGS.length
