@@ -1,5 +1,6 @@
 import { strict as assert } from 'node:assert'
 import { type Issue, NexusError } from '../contracts/failure.ts'
+import type { MissionId } from '../contracts/ids.ts'
 import { CONSTRAINTS_DEFAULT, type MissionCreate } from '../contracts/mission.ts'
 import { digestOf } from './digest.ts'
 import { actorOf, draft, type MissionOrder } from './facts.ts'
@@ -30,15 +31,23 @@ export class Admission {
   /**
    * Answers once the mission is durable, also to whoever comes second with the same key.
    *
+   * @param retryOf - The mission that it takes up again.
    * @throws NexusError `IDEMPOTENCY_CONFLICT`, `QUEUE_FULL`, `BAD_REQUEST`, `PLAN_INVALID`, and the recorder's.
    */
-  async admit(authority: Authority, body: MissionCreate, key?: string): Promise<Admitted> {
-    if (key === undefined) return { created: true, mission: await this.#make(authority, body) }
+  async admit(
+    authority: Authority,
+    body: MissionCreate,
+    key?: string,
+    retryOf?: MissionId,
+  ): Promise<Admitted> {
+    if (key === undefined) {
+      return { created: true, mission: await this.#make(authority, body, undefined, retryOf) }
+    }
     if (key.length < 1 || key.length > KEY_LENGTH_MAX) {
       throw badRequest('/idempotency_key', `must have 1 to ${KEY_LENGTH_MAX} characters`)
     }
     const principal = scopeOf(authority)
-    const sha256 = digestOf(body)
+    const sha256 = digestOf(retryOf === undefined ? body : { ...body, retry_of: retryOf })
     const known = this.#shelf.byIdempotencyKey(principal, key)
     if (known !== undefined) {
       if (known.order.idempotency?.body_sha256 !== sha256) throw new NexusError('IDEMPOTENCY_CONFLICT')
@@ -51,7 +60,7 @@ export class Admission {
       return { created: false, mission: await first.admitted }
     }
     const idempotency = { key, principal, body_sha256: sha256 }
-    const admitted = this.#make(authority, body, idempotency)
+    const admitted = this.#make(authority, body, idempotency, retryOf)
     this.#underWay.set(place, { sha256, admitted })
     try {
       return { created: true, mission: await admitted }
@@ -70,6 +79,7 @@ export class Admission {
     authority: Authority,
     body: MissionCreate,
     idempotency?: MissionOrder['idempotency'],
+    retryOf?: MissionId,
   ): Promise<Mission> {
     this.#requireRoom()
     this.#admitting += 1
@@ -80,6 +90,7 @@ export class Admission {
       const record = draft('mission.created', this.#ids.next(), actorOf(authority), {
         ...order,
         ...(idempotency === undefined ? {} : { idempotency }),
+        ...(retryOf === undefined ? {} : { retry_of: retryOf }),
       })
       checkSize(record.d)
       const [mission] = await this.#ledger.create([record])

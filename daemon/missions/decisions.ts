@@ -1,5 +1,5 @@
 import { NexusError } from '../contracts/failure.ts'
-import type { Validation } from '../contracts/mission.ts'
+import type { MissionCreate, Validation } from '../contracts/mission.ts'
 import { badRequest } from './admit.ts'
 import { approvalDigest } from './digest.ts'
 import { actorOf, DAEMON, decidedBy } from './facts.ts'
@@ -45,6 +45,27 @@ export function askedToRun(mission: Mission, authority: Authority, wish: RunWish
     case 'rejected':
     case 'expired':
       throw wrongState(mission, 'run')
+  }
+}
+
+/**
+ * The body by which a mission is ordered once more. What was found for it, its plan above all, is found again; its
+ * `not_before` has had its effect.
+ *
+ * @throws NexusError `MISSION_WRONG_STATE` unless it failed or expired.
+ */
+export function orderedAgain(mission: Mission): MissionCreate {
+  if (mission.status !== 'failed' && mission.status !== 'expired') throw wrongState(mission, 'retried')
+  const { goal, category, constraints, plan, plan_source, input, priority, ...rest } = mission.order
+  return {
+    goal,
+    category,
+    constraints,
+    ...(plan_source === 'given' ? { plan: [...plan] } : {}),
+    ...(input === undefined ? {} : { input }),
+    priority,
+    ...(rest.expected_value === undefined ? {} : { expected_value: rest.expected_value }),
+    max_attempts: rest.max_attempts,
   }
 }
 

@@ -53,7 +53,11 @@ function outlook(
       }
     case 'failed':
     case 'expired':
-      return { blocked_on: null, next: null, remedy: 'correct the cause, then create it again' }
+      return {
+        blocked_on: null,
+        next: null,
+        remedy: `correct the cause, then \`nexus missions retry ${id}\``,
+      }
     case 'completed':
     case 'cancelled':
     case 'rejected':

@@ -11,7 +11,7 @@ import type {
 import type { Explanation } from '../contracts/status.ts'
 import { withDeadline } from '../kit/deadline.ts'
 import { Admission } from './admit.ts'
-import { approved, askedToRun } from './decisions.ts'
+import { approved, askedToRun, orderedAgain } from './decisions.ts'
 import { Engine } from './engine.ts'
 import { explain } from './explain.ts'
 import { actorOf, decidedBy } from './facts.ts'
@@ -49,6 +49,17 @@ export class Missions {
   /** Judges a mission and keeps it; SAFE is queued at once. */
   async create(authority: Authority, body: MissionCreate, idempotencyKey?: string): Promise<CreateAnswer> {
     const { created, mission } = await this.#admission.admit(authority, body, idempotencyKey)
+    return { created, mission: detailOf(mission), answer: answerOf(mission) }
+  }
+
+  /** A new mission with the order of one that failed or expired; planned and judged afresh. */
+  async retry(
+    authority: Authority,
+    { mission_id }: Decision,
+    idempotencyKey?: string,
+  ): Promise<CreateAnswer> {
+    const body = orderedAgain(this.#ledger.get(mission_id))
+    const { created, mission } = await this.#admission.admit(authority, body, idempotencyKey, mission_id)
     return { created, mission: detailOf(mission), answer: answerOf(mission) }
   }
 
