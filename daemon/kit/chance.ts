@@ -10,7 +10,21 @@ export interface Chance {
 
 export const systemChance: Chance = {
   next: () => Math.random(),
-  bytes: (count) => randomBytes(count),
+  bytes: takeBytes,
+}
+
+/** Asking the system for a few bytes costs as much as asking for a page of them. */
+const POOL_BYTES = 4_096
+let pool = Buffer.alloc(0)
+
+function takeBytes(count: number): Uint8Array {
+  if (count > POOL_BYTES) return randomBytes(count)
+  if (pool.length < count) pool = randomBytes(POOL_BYTES)
+  const taken = Uint8Array.from(pool.subarray(0, count))
+  // What was given out is not kept: some of it becomes keys.
+  pool.fill(0, 0, count)
+  pool = pool.subarray(count)
+  return taken
 }
 
 /** Mulberry32 (Tommy Ettinger): small, even, and the same on every machine for the same seed. */

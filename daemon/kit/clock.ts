@@ -29,8 +29,13 @@ export const systemClock: Clock = {
 
 /** RFC 3339 in UTC with milliseconds, as every wire and record carries it. */
 export function timestamp(clock: Clock): string {
-  return new Date(clock.now()).toISOString()
+  const nowMs = clock.now()
+  if (nowMs !== told.ms) told = { ms: nowMs, text: new Date(nowMs).toISOString() }
+  return told.text
 }
+
+/** Under load many records share a millisecond. */
+let told = { ms: 0, text: new Date(0).toISOString() }
 
 /** Resolves after `waitMs`; rejects with the signal's reason when it aborts first. */
 export function sleep(clock: Clock, waitMs: number, signal?: AbortSignal): Promise<void> {

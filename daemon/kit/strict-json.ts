@@ -30,9 +30,35 @@ export function readStrictJson(bytes: Uint8Array, limits: JsonLimits = GENEROUS)
   if (text.startsWith('\ufeff'))
     return faulty('', 'begins with a byte order mark; save it as UTF-8 without one')
   if (text.trim() === '') return faulty('', 'is empty; it must hold one JSON object')
+  const value = plainly(text, limits)
+  if (value !== undefined) return { ok: true, value }
   const issue = new Reader(text, limits).fault()
   return issue === undefined ? { ok: true, value: JSON.parse(text) } : { ok: false, issue }
 }
+
+/**
+ * The value of a text that nothing can be wrong with: written again it is the same, so no key stands there twice and no
+ * number was bent; and it is too short and too flat for the limits. Undefined says only that a closer look is needed.
+ */
+function plainly(text: string, { depthMax, keysMax }: JsonLimits): unknown {
+  // A key takes four characters at least: two quotes, a colon, a value.
+  if (text.length > keysMax * 4 || text.includes('proto')) return undefined
+  let brackets = 0
+  for (let at = 0; at < text.length; at += 1) {
+    const code = text.charCodeAt(at)
+    if (code === OPEN_OBJECT || code === OPEN_ARRAY) brackets += 1
+  }
+  if (brackets > depthMax) return undefined
+  try {
+    const value: unknown = JSON.parse(text)
+    return JSON.stringify(value) === text ? value : undefined
+  } catch {
+    return undefined
+  }
+}
+
+const OPEN_OBJECT = '{'.charCodeAt(0)
+const OPEN_ARRAY = '['.charCodeAt(0)
 
 interface Frame {
   readonly close: '}' | ']'

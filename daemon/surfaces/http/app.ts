@@ -147,12 +147,16 @@ export async function createApp(daemon: Daemon, options: AppOptions): Promise<Ap
   return { fastify: app, endStreams: () => streams.end() }
 }
 
-/** Reads are too many to be news; the path is never written, for a client chose it. */
+/**
+ * What went well is no news: changes stand in the journal with who made them, and counts in the metrics. The path is
+ * never written, for a client chose it.
+ */
 function logAnswer(
   log: Pick<Log, 'write'>,
   { method, route, status, durationMs, requestId, error }: Answer,
 ): void {
-  const level = status >= 500 ? 'error' : method === 'GET' || method === 'HEAD' ? 'debug' : 'info'
+  const level =
+    status >= 500 ? 'error' : status >= 400 && method !== 'GET' && method !== 'HEAD' ? 'info' : 'debug'
   log.write(level, `${method} ${route} ${status}`, {
     request_id: requestId,
     duration_ms: Math.round(durationMs),
