@@ -79,7 +79,7 @@ export async function compose(ground: Ground): Promise<Parts> {
   environment.command = (moduleId, name, params) => moduleCommand(supervisor, gate, moduleId, name, params)
   late.meters = meters
 
-  const telemetry = openTelemetry(ground)
+  const telemetry = openTelemetry(ground, (lines) => meters.telemetryLost(lines))
   const listeners = new Set<(fact: Fact) => void>()
   const memory = await openMemory(ground, { insight, supervisor, missions, gate, meters }, (fact) => {
     meters.fold(fact)

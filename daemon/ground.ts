@@ -8,7 +8,8 @@ import type { DataPaths } from './storage/data-folder.ts'
 import { LossyLog } from './storage/lossy-log.ts'
 import { nodeDisk } from './storage/node-disk.ts'
 import type { RootLog } from './telemetry/log.ts'
-import { processSampler, TelemetryRecorder } from './telemetry/recorder.ts'
+import { TelemetryRecorder } from './telemetry/recorder.ts'
+import { processSampler } from './telemetry/sample.ts'
 
 /** What every room stands on. */
 export interface Ground {
@@ -48,7 +49,10 @@ export function recordPaths(paths: DataPaths): RecordPaths {
 }
 
 /** The two files of samples; closed with the daemon. */
-export function openTelemetry({ clock, paths, stops }: Ground): TelemetryRecorder {
+export function openTelemetry(
+  { clock, paths, stops }: Ground,
+  lostLines: (count: number) => void,
+): TelemetryRecorder {
   const telemetry = new LossyLog({ disk: nodeDisk, path: paths.telemetry })
   const runtimeMetrics = new LossyLog({ disk: nodeDisk, path: paths.runtimeMetrics })
   stops.push('telemetry', async () => {
@@ -57,8 +61,9 @@ export function openTelemetry({ clock, paths, stops }: Ground): TelemetryRecorde
   })
   return new TelemetryRecorder({
     clock,
-    telemetry: { append: (line) => telemetry.write({ ...line }) },
-    runtimeMetrics: { append: (line) => runtimeMetrics.write({ ...line }) },
+    telemetry,
+    runtimeMetrics,
     sample: processSampler(),
+    lostLines,
   })
 }

@@ -35,7 +35,7 @@ export class LossyLog {
   }
 
   /** Never throws. */
-  write(record: Readonly<Record<string, unknown>>): void {
+  append(record: object): void {
     const line = `${JSON.stringify(record)}\n`
     if (this.#queue.length + line.length > QUEUE_BYTES_MAX) {
       this.#lost += 1

@@ -85,6 +85,11 @@ export class Meters {
     this.#counters.dropped.inc({ module }, lines)
   }
 
+  /** Lines of telemetry that the disk did not take. */
+  telemetryLost(lines: number): void {
+    this.#counters.telemetryLost.inc(lines)
+  }
+
   called(module: string, action: string, durationMs: number): void {
     this.#histograms.action.observe({ module, action }, durationMs / 1_000)
   }
@@ -153,6 +158,7 @@ function makeCounters(registry: Registry) {
       'outcome',
     ]),
     dropped: counter('module_log_lines_dropped', 'Lines beyond limits.log_lines_per_s.', ['module']),
+    telemetryLost: counter('telemetry_lines_lost', 'Lines of telemetry that the disk did not take.'),
     http: counter('http_requests', 'HTTP requests answered.', ['method', 'route', 'status']),
   }
 }

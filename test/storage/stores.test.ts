@@ -354,15 +354,15 @@ t.test('a lossy log', async (t) => {
   t.test('counts what a disk refuses, and never throws', async (t) => {
     const disk = emptyDisk()
     const log = new LossyLog({ disk, path: FILE })
-    log.write({ n: 1 })
+    log.append({ n: 1 })
     await log.flush()
     for (const fault of [{ error: 'ENOSPC' }, { error: 'EIO' }, { taken: 3 }]) {
       disk.fault = ({ op }) => (op === 'write' ? fault : undefined)
-      log.write({ n: 2 })
+      log.append({ n: 2 })
       await log.flush()
     }
     disk.fault = undefined
-    log.write({ n: 3 })
+    log.append({ n: 3 })
     await log.close()
     t.strictSame([log.lost, disk.contents(FILE).toString()], [3, '{"n":1}\n{"n":3}\n'])
     t.notOk(
@@ -375,7 +375,7 @@ t.test('a lossy log', async (t) => {
     const disk = emptyDisk()
     const log = new LossyLog({ disk, path: FILE })
     disk.halt()
-    for (let n = 0; n < 300; n += 1) log.write({ fill: 'x'.repeat(10_000) })
+    for (let n = 0; n < 300; n += 1) log.append({ fill: 'x'.repeat(10_000) })
     t.ok(log.lost > 150 && log.lost < 300, `${log.lost} lines were dropped`)
   })
 
@@ -383,7 +383,7 @@ t.test('a lossy log', async (t) => {
     const disk = emptyDisk()
     const log = new LossyLog({ disk, path: FILE, sizeBytesMax: 40 })
     for (let n = 100; n < 112; n += 1) {
-      log.write({ n })
+      log.append({ n })
       await log.flush()
     }
     await log.close()
@@ -400,7 +400,7 @@ t.test('a lossy log', async (t) => {
     )
     disk.plant(FILE, '{"n":1}\n{"n"')
     const again = new LossyLog({ disk, path: FILE })
-    again.write({ n: 2 })
+    again.append({ n: 2 })
     await again.close()
     t.strictSame(numbers(FILE), [1, 2])
   })

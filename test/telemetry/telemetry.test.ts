@@ -8,7 +8,8 @@ import { LineSink } from '../../daemon/telemetry/line-sink.ts'
 import { createLog } from '../../daemon/telemetry/log.ts'
 import { Meters } from '../../daemon/telemetry/meters.ts'
 import { RecentLines } from '../../daemon/telemetry/recent-lines.ts'
-import { processSampler, TelemetryRecorder } from '../../daemon/telemetry/recorder.ts'
+import { type RoundSample, TelemetryRecorder } from '../../daemon/telemetry/recorder.ts'
+import { processSampler } from '../../daemon/telemetry/sample.ts'
 import { shortDir } from '../support/short-dir.ts'
 import { TestClock } from '../support/test-clock.ts'
 
@@ -286,22 +287,35 @@ t.test('promtool has nothing to say about the whole text', { skip }, async (t) =
   t.strictSame([status, stderr], [0, ''])
 })
 
-t.test('telemetry names a mission that ran, and measures after it and every ten seconds', async (t) => {
-  const clock = new TestClock()
-  const telemetry: object[] = []
-  const runtime: object[] = []
+function recorderOn(clock: TestClock, { lost = (): number => 0 } = {}) {
+  const written = { telemetry: [] as object[], runtime: [] as object[], lost: [] as number[] }
   const sample = { cpu_ms: 42, rss_bytes: 1_000, loop_lag_ms: 0.5, elu: 0.01 }
+  const logOf = (lines: object[], losing: () => number) => ({
+    append: (line: object) => lines.push(line),
+    get lost() {
+      return losing()
+    },
+  })
   const recorder = new TelemetryRecorder({
     clock,
-    telemetry: { append: (line) => telemetry.push(line) },
-    runtimeMetrics: { append: (line) => runtime.push(line) },
+    telemetry: logOf(written.telemetry, lost),
+    runtimeMetrics: logOf(written.runtime, () => 0),
     sample: () => sample,
+    lostLines: (count) => written.lost.push(count),
   })
+  return { recorder, sample, ...written }
+}
+
+t.test('telemetry names a mission that ran, and measures after it and every ten seconds', async (t) => {
+  const clock = new TestClock()
+  const { recorder, telemetry, runtime, sample } = recorderOn(clock)
   recorder.start()
   await clock.pass(25_000)
   const outcome = { status: 'completed', duration_ms: 12, success: true, tokens: ['a'], ts: 'not this' }
   recorder.fold(factOf('mission.ended', outcome, 'm-1'))
   recorder.fold(factOf('module.hung', { module_id: 'a/b' }))
+  t.strictSame(telemetry, [], 'what comes close together goes out together')
+  await clock.pass(100)
   t.strictSame(telemetry, [
     {
       ts: 1_795_341_600,
@@ -319,10 +333,91 @@ t.test('telemetry names a mission that ran, and measures after it and every ten 
     { ts: startS, ...sample, interval_ms: 0 },
     { ts: startS + 10, ...sample, interval_ms: 10_000 },
     { ts: startS + 20, ...sample, interval_ms: 10_000 },
-    { ts: startS + 25, ...sample, interval_ms: 5_000 },
+    { ts: startS + 25, ...sample, interval_ms: 5_000, missions_ended: 1 },
   ])
   recorder.stop()
   t.equal(clock.waiting, 0)
+})
+
+t.test('a flood of facts costs twenty lines a second of each type, and the rest is counted', async (t) => {
+  const clock = new TestClock()
+  const { recorder, telemetry, runtime } = recorderOn(clock)
+  recorder.start()
+  let seq = 0
+  for (let n = 0; n < 1_000; n += 1) {
+    recorder.fold({ ...factOf('mission.claimed', { n }, 'm-1'), seq: ++seq })
+    recorder.fold({ ...factOf('mission.ended', { n }, 'm-1'), seq: ++seq })
+    if (n % 100 === 99) await clock.pass(99)
+  }
+  recorder.fold({ ...factOf('module.hung', { module_id: 'a/b' }), seq: ++seq })
+  await clock.pass(1_000)
+  const lines = telemetry as { event: string; count?: number; first_seq?: number; last_seq?: number }[]
+  const events = (name: string) => lines.filter(({ event }) => event === name)
+  t.equal(events('mission_ran').length, 21)
+  t.strictSame(
+    lines.filter(({ count }) => count !== undefined).map(({ count, ...line }) => [line.event, count]),
+    [
+      ['mission_claimed', 980],
+      ['mission_ran', 980],
+    ],
+  )
+  t.match(events('mission_ran').at(-1), { first_seq: 42, last_seq: 2_000 })
+  t.equal(events('module_hung').length, 1, 'a rare one is not crowded out')
+
+  const ended = (runtime as { missions_ended?: number }[]).map((line) => line.missions_ended ?? 0)
+  t.equal(
+    ended.reduce((sum, count) => sum + count, 0),
+    1_000,
+    'each mission is covered by a sample after it',
+  )
+  t.ok(ended.length >= 10 && ended.length <= 12, `${ended.length} samples in a second`)
+  recorder.stop()
+})
+
+t.test('what still waits when it stops is written, and nothing rings afterwards', async (t) => {
+  const clock = new TestClock()
+  const { recorder, telemetry, runtime } = recorderOn(clock)
+  recorder.start()
+  for (let n = 0; n < 25; n += 1) recorder.fold(factOf('mission.ended', { n }, 'm-1'))
+  recorder.stop()
+  t.equal(telemetry.length, 21)
+  t.match(telemetry.at(-1), { event: 'mission_ran', count: 5 })
+  t.match(runtime.at(-1), { missions_ended: 25 })
+  t.equal(clock.waiting, 0)
+})
+
+t.test(
+  'the listeners of the round are told of the whole ten seconds, whatever was sampled between',
+  async (t) => {
+    const clock = new TestClock()
+    const { recorder } = recorderOn(clock)
+    const heard: RoundSample[] = []
+    recorder.onSample((sample) => heard.push(sample))
+    recorder.start()
+    await clock.pass(4_000)
+    recorder.fold(factOf('mission.ended', {}, 'm-1'))
+    await clock.pass(6_000)
+    const ts = Date.UTC(2026, 10, 22, 10, 0, 10) / 1_000
+    // The one at the start is of no length, and its processor time belongs to it.
+    t.strictSame(heard, [
+      { ts, cpu_ms: 126, rss_bytes: 1_000, loop_lag_ms: 0.5, elu: 0.01, interval_ms: 10_000 },
+    ])
+    recorder.stop()
+  },
+)
+
+t.test('lines that were lost are told once, as a line and to whoever counts', async (t) => {
+  const clock = new TestClock()
+  let gone = 0
+  const { recorder, telemetry, lost } = recorderOn(clock, { lost: () => gone })
+  recorder.start()
+  await clock.pass(10_100)
+  t.strictSame(telemetry, [])
+  gone = 7
+  await clock.pass(30_000)
+  t.match(telemetry, [{ event: 'telemetry_lost', lines: 7 }])
+  t.strictSame(lost, [7])
+  recorder.stop()
 })
 
 t.test('a sample of this process is finite and not negative', async (t) => {
