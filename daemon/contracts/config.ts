@@ -119,6 +119,41 @@ export const SETTINGS = {
     max: 1_000_000,
     why: 'a full backlog refuses; it never grows without end',
   },
+  'missions.lane_queue_max': {
+    kind: 'integer',
+    default: 8_000,
+    min: 1,
+    max: 1_000_000,
+    why: 'the flood of one category leaves a fifth of the queue to the others',
+  },
+  'missions.module_queue_max': {
+    kind: 'integer',
+    default: 8_000,
+    min: 1,
+    max: 1_000_000,
+    why: 'what waits for one module leaves a fifth of the queue to the others',
+  },
+  'missions.rate_per_second': {
+    kind: 'number',
+    default: 20_000,
+    min: 0.01,
+    max: 1_000_000,
+    why: 'several times what two cores take: a brake for those who share a daemon, not for one alone',
+  },
+  'missions.rate_burst': {
+    kind: 'integer',
+    default: 20_000,
+    min: 1,
+    max: 1_000_000,
+    why: 'twenty whole batches at once, then a steady stream',
+  },
+  'missions.free_space_mb': {
+    kind: 'integer',
+    default: 64,
+    min: 0,
+    max: 1_000_000,
+    why: 'what runs can still write how it ended, and its files; 0 keeps nothing back',
+  },
   'missions.approval_days': {
     kind: 'number',
     default: 7,
@@ -216,7 +251,15 @@ export interface Settings {
   readonly missions: {
     readonly concurrency: number
     readonly lanes: Readonly<Record<'coin' | 'forge' | 'library' | 'sanctuary', number>>
+    /** How many may wait to run, and as many for approval: of all, of one lane, for one module. */
     readonly queue_max: number
+    readonly lane_queue_max: number
+    readonly module_queue_max: number
+    /** Changes of missions by one principal. */
+    readonly rate_per_second: number
+    readonly rate_burst: number
+    /** Below this, nothing new is taken. */
+    readonly free_space_mb: number
     readonly approval_days: number
     readonly weights: Readonly<Record<string, number>>
     readonly prices: Readonly<Record<string, number>>

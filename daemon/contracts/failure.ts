@@ -81,6 +81,11 @@ export const FAILURES = {
     say: '{principal} lacks the permission {permission}',
     remedy: 'use a token whose role has it, or the operator key',
   },
+  OPERATOR_KEY_REQUIRED: {
+    status: 403,
+    say: '{command} needs the operator key',
+    remedy: 'give the key with the request (`operator_key`, or the header `X-Operator-Key`); `nexus key show` prints it',
+  },
   UNAUTHENTICATED: {
     status: 401,
     say: 'the token or operator key is not valid here',
@@ -256,9 +261,32 @@ export const FAILURES = {
   },
   QUEUE_FULL: {
     status: 429,
-    say: 'the queue holds {limit} missions and takes no more',
-    remedy: 'retry later',
+    say: '{what} holds {limit} missions {waiting} and takes no more',
+    remedy: 'retry later, decide or cancel what waits, or raise {setting}',
     retryAfterSeconds: 5,
+  },
+  RATE_LIMITED: {
+    status: 429,
+    say: '{principal} changes more than {rate} missions in a second',
+    remedy: 'retry later and slower, in batches, or raise missions.rate_per_second',
+    retryAfterSeconds: 1,
+  },
+  PLANNERS_BUSY: {
+    status: 429,
+    say: '{waiting} missions wait for somebody to plan them, for up to {seconds} s, and this was one too many',
+    remedy: 'give a `plan`, or retry later',
+    retryAfterSeconds: 2,
+  },
+  SPACE_LOW: {
+    status: 507,
+    say: 'the disk of the data folder has {free_mb} MB left, and {reserve_mb} MB are kept for what runs',
+    remedy: 'make room, or lower missions.free_space_mb; missions are taken again within seconds',
+    retryAfterSeconds: 10,
+  },
+  OVERRIDE_USED: {
+    status: 409,
+    say: '{mission} was overridden by {by} already, and an override is for one execution',
+    remedy: 'see `nexus missions show {mission}`; what shall run again is created again, and judged',
   },
   STEP_INPUT_MISSING: {
     status: 409,
@@ -392,16 +420,18 @@ export class NexusError extends Error {
   readonly facts: FailureFacts
   /** Filled for refused input: every fault found, not only the first. */
   readonly issues: readonly Issue[]
+  readonly #retryAfterSeconds: number | undefined
 
   constructor(
     code: FailureCode,
     facts: FailureFacts = {},
-    options: ErrorOptions & { issues?: readonly Issue[] } = {},
+    options: ErrorOptions & { issues?: readonly Issue[]; retryAfterSeconds?: number } = {},
   ) {
     super(fill(FAILURES[code].say, facts), options)
     this.code = code
     this.facts = facts
     this.issues = options.issues ?? []
+    this.#retryAfterSeconds = options.retryAfterSeconds
   }
 
   get status(): number {
@@ -418,9 +448,10 @@ export class NexusError extends Error {
     return entry.exit ?? 70
   }
 
+  /** As measured, where that could be; else as the table says. */
   get retryAfterSeconds(): number | undefined {
     const entry: FailureEntry = FAILURES[this.code]
-    return entry.retryAfterSeconds
+    return this.#retryAfterSeconds ?? entry.retryAfterSeconds
   }
 }
 

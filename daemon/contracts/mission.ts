@@ -73,6 +73,27 @@ export const CreateSchema = Type.Object(
 )
 export type MissionCreate = Static<typeof CreateSchema>
 
+/** So many missions in one request: what one sync carries, and an answer that is still read. */
+export const BATCH_MAX = 1_000
+
+/**
+ * `POST /v1/missions/batch`. Each entry is a body of create with, perhaps, an `idempotency_key`; each is checked by
+ * itself, so that one that is wrong spoils no other.
+ */
+export const BatchSchema = Type.Object(
+  { missions: Type.Array(Type.Unknown(), { minItems: 1, maxItems: BATCH_MAX }) },
+  { ...closed, $id: 'MissionBatch' },
+)
+
+/** What may name a create, as a header or in an entry of a batch. */
+export const IDEMPOTENCY_KEY_PATTERN = /^[\x21-\x7e](?:[\x20-\x7e]{0,254}[\x21-\x7e])?$/
+
+/** `POST /v1/missions/retry`, of a mission that failed or expired. */
+export const RetrySchema = Type.Object(
+  { mission_id: MissionRef, operator_key: Type.Optional(Key) },
+  { ...closed, $id: 'MissionRetry' },
+)
+
 export const RunSchema = Type.Object(
   {
     mission_id: MissionRef,
