@@ -264,7 +264,7 @@ async function openMemory(
       missions: projection(missions),
       gate: projection(gate),
     },
-    missionLine: ({ mid }) => (mid === undefined ? undefined : { ...missions.get(mid) }),
+    missionLine: ({ mid }) => missions.line(mid),
     missionLines: () => missions.lines().map(({ seq, body }) => ({ seq, body: { ...body } })),
     runes: () => insight.runes(),
     announced,

@@ -48,7 +48,9 @@ export class Admission {
     }
     const principal = scopeOf(authority)
     const sha256 = digestOf(retryOf === undefined ? body : { ...body, retry_of: retryOf })
-    const known = this.#shelf.byIdempotencyKey(principal, key)
+    // No turn of the loop is given away when there is none: whoever comes next finds this one under way.
+    const kept = this.#shelf.byIdempotencyKey(principal, key)
+    const known = kept && (await kept)
     if (known !== undefined) {
       if (known.order.idempotency?.body_sha256 !== sha256) throw new NexusError('IDEMPOTENCY_CONFLICT')
       return { created: false, mission: known }

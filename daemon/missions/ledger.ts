@@ -40,22 +40,26 @@ export class Ledger implements Pick<MissionStore, 'create' | 'change'>, MissionQ
     this.#staleRefused += 1
   }
 
+  /** One that waits or runs. */
   get(id: MissionId): Mission {
-    const mission = this.#shelf.get(id)
-    if (mission === undefined) throw new NexusError('MISSION_UNKNOWN', { mission: id })
-    return mission
+    return known(id, this.#shelf.get(id))
+  }
+
+  /** Wherever it is kept. @throws NexusError `MISSION_UNKNOWN`. */
+  async find(id: MissionId): Promise<Mission> {
+    return known(id, await this.#shelf.find(id))
   }
 
   async create(created: readonly FactDraft[]): Promise<readonly Mission[]> {
     const facts = await this.#recorder.appendAll(created)
-    const missions = facts.map(({ mid }) => this.get(mid ?? ''))
+    const missions = await Promise.all(facts.map(({ mid }) => this.find(mid ?? '')))
     for (const mission of missions) this.#act(BIRTH[mission.order.validation.decision].act, mission)
     return missions
   }
 
   change(id: MissionId, wanted: string, decide: (mission: Mission) => Decided | undefined): Promise<Mission> {
     return this.#turns.run(id, async () => {
-      const mission = this.get(id)
+      const mission = await this.find(id)
       const decided = decide(mission)
       if (decided === undefined) return mission
       const epoch = mission.status === 'running' ? mission.epoch : undefined
@@ -65,7 +69,7 @@ export class Ledger implements Pick<MissionStore, 'create' | 'change'>, MissionQ
 
   claim(id: MissionId, mayRun: (mission: Mission) => ClaimVerdict): Promise<Mission | undefined> {
     return this.#turns.run(id, async () => {
-      const mission = this.get(id)
+      const mission = await this.find(id)
       if (mission.status !== 'queued') return undefined
       const verdict = mayRun(mission)
       if (!verdict.claim) {
@@ -79,7 +83,7 @@ export class Ledger implements Pick<MissionStore, 'create' | 'change'>, MissionQ
 
   write(id: MissionId, epoch: number, decided: Decided): Promise<Mission> {
     return this.#turns.run(id, async () => {
-      const mission = this.get(id)
+      const mission = await this.find(id)
       if (mission.status !== 'running' || mission.epoch !== epoch) {
         this.refuseStale()
         throw new StaleAttempt(id, epoch, mission)
@@ -94,7 +98,7 @@ export class Ledger implements Pick<MissionStore, 'create' | 'change'>, MissionQ
       event && moveOf<MissionStatus, MissionEvent, MissionAct>(MISSION_TABLE, mission.status, event)
     if (event !== undefined && move === undefined) throw wrongState(mission, wanted)
     await this.#recorder.append(fact)
-    const changed = this.get(mission.id)
+    const changed = await this.find(mission.id)
     if (move !== undefined) this.#act(move.act, changed)
     return changed
   }
@@ -106,6 +110,11 @@ export function decided<Type extends MissionFactType>(
   body: MissionFacts[Type],
 ): Decided {
   return { fact: (id, epoch) => draft(type, id, actor, body, epoch) }
+}
+
+function known(id: MissionId, mission: Mission | undefined): Mission {
+  if (mission === undefined) throw new NexusError('MISSION_UNKNOWN', { mission: id })
+  return mission
 }
 
 export function wrongState(mission: Mission, wanted: string): NexusError {

@@ -58,7 +58,7 @@ export class Missions {
     { mission_id }: Decision,
     idempotencyKey?: string,
   ): Promise<CreateAnswer> {
-    const body = orderedAgain(this.#ledger.get(mission_id))
+    const body = orderedAgain(await this.#ledger.find(mission_id))
     const { created, mission } = await this.#admission.admit(authority, body, idempotencyKey, mission_id)
     return { created, mission: detailOf(mission), answer: answerOf(mission) }
   }
@@ -69,7 +69,7 @@ export class Missions {
     await this.#engine.expireOverdue(id)
     await this.#ledger.change(id, 'run', (mission) => askedToRun(mission, authority, params))
     await this.#settled(id, params.wait_ms ?? WAIT_MS)
-    const mission = this.#ledger.get(id)
+    const mission = await this.#ledger.find(id)
     // Judged again when it was to be claimed, and no longer SAFE.
     if (mission.status === 'awaiting_approval') throw new NexusError('APPROVAL_REQUIRED', { mission: id })
     const ended = mission.status === 'completed' ? 'ok' : 'failed'
@@ -101,19 +101,25 @@ export class Missions {
     })
     if (ended === undefined) return detailOf(mission)
     await ended
-    const after = this.#ledger.get(mission_id)
+    const after = await this.#ledger.find(mission_id)
     if (after.status !== 'cancelled') throw wrongState(after, 'cancelled')
     return detailOf(after)
   }
 
-  get(id: MissionId): MissionDetail {
-    return detailOf(this.#ledger.get(id))
+  /** @throws NexusError `MISSION_UNKNOWN`. */
+  async get(id: MissionId): Promise<MissionDetail> {
+    return detailOf(await this.#ledger.find(id))
   }
 
   /** Newest first; `next` is the `after` of the next page. */
-  list(filter: MissionFilter = {}): ListAnswer {
-    const { missions, next } = this.#shelf.list(filter)
+  async list(filter: MissionFilter = {}): Promise<ListAnswer> {
+    const { missions, next } = await this.#shelf.list(filter)
     return { missions: missions.map(viewOf), count: missions.length, next }
+  }
+
+  /** What a fact about this mission leaves in `missions.jsonl`. */
+  line(id: MissionId | undefined): Readonly<Record<string, unknown>> | undefined {
+    return id === undefined ? undefined : { ...detailOf(this.#ledger.get(id)) }
   }
 
   /** Everything `missions.jsonl` holds when it is made anew: each mission at its newest fact, in that order. */
@@ -128,14 +134,14 @@ export class Missions {
     id: MissionId,
     name: string,
   ): Promise<{ readonly mediaType: string; readonly bytes: Uint8Array }> {
-    const ref = artifactsOf(this.#ledger.get(id)).find((known) => known.name === name)
+    const ref = artifactsOf(await this.#ledger.find(id)).find((known) => known.name === name)
     const bytes = ref && (await this.#ports.blobs.get(ref.sha256))
     if (ref === undefined || bytes === undefined) throw new NexusError('ARTIFACT_UNKNOWN', { name })
     return { mediaType: ref.media_type, bytes }
   }
 
-  explain(id: MissionId): Explanation {
-    return explain(this.#ledger.get(id), this.#engine.moment(id))
+  async explain(id: MissionId): Promise<Explanation> {
+    return explain(await this.#ledger.find(id), this.#engine.moment(id))
   }
 
   /** Takes in one durable fact, of whatever type. */
@@ -182,7 +188,8 @@ export class Missions {
   }
 
   async #settled(id: MissionId, waitMs: number): Promise<void> {
-    if (!isUnderWay(this.#ledger.get(id)) || waitMs === 0) return
+    const mission = this.#shelf.get(id)
+    if (waitMs === 0 || mission === undefined || !isUnderWay(mission)) return
     const { promise, resolve } = Promise.withResolvers<void>()
     const waiters = this.#waiters.get(id) ?? new Set()
     this.#waiters.set(id, waiters.add(resolve))

@@ -16,6 +16,11 @@ export class Shelf {
     return this.#missions.get(id)
   }
 
+  /** In full, wherever it is kept. */
+  async find(id: MissionId): Promise<Mission | undefined> {
+    return this.get(id)
+  }
+
   count(status: MissionStatus): number {
     return this.#counts.get(status) ?? 0
   }
@@ -29,10 +34,10 @@ export class Shelf {
     return this.#missions.values()
   }
 
-  /** The mission that was created under this key by this principal. */
-  byIdempotencyKey(principal: string, key: string): Mission | undefined {
+  /** The mission that was created under this key by this principal; undefined at once when there can be none. */
+  byIdempotencyKey(principal: string, key: string): Promise<Mission | undefined> | undefined {
     const id = this.#byKey.get(scoped(principal, key))
-    return id === undefined ? undefined : this.#missions.get(id)
+    return id === undefined ? undefined : this.find(id)
   }
 
   /** Takes in one fact, and returns the mission it changed; undefined when it changed none. */
@@ -46,7 +51,9 @@ export class Shelf {
   }
 
   /** Newest first; `after` is the last id of the page before. */
-  list(filter: MissionFilter): { readonly missions: readonly Mission[]; readonly next: MissionId | null } {
+  async list(
+    filter: MissionFilter,
+  ): Promise<{ readonly missions: readonly Mission[]; readonly next: MissionId | null }> {
     const limit = filter.limit ?? LIMIT
     const missions: Mission[] = []
     const from = filter.after === undefined ? this.#ids.length : this.#placeOf(filter.after)

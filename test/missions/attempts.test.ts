@@ -113,7 +113,7 @@ t.test(
     const { missions, id } = await made(world, { plan })
     const first = await later(missions, id)
     await world.clock.pass(60_000)
-    const done = missions.get(id)
+    const done = await missions.get(id)
 
     t.match(first, { status: 'queued', because: /^attempt 1 of 3 failed: cortex\/echo\/once threw: x/ })
     t.match(done, { status: 'completed', result: 'done', epoch: 3 })
@@ -139,7 +139,7 @@ t.test('max_attempts is the last word', async (t) => {
   await later(missions, id)
   await world.clock.pass(600_000)
 
-  t.match(missions.get(id), { status: 'failed', error: { code: 'MODULE_NOT_READY', step: 'only' } })
+  t.match(await missions.get(id), { status: 'failed', error: { code: 'MODULE_NOT_READY', step: 'only' } })
   t.equal(world.calls.length, 2)
   t.match(world.journal.facts.at(-1)?.d, { success: false, error_code: 'MODULE_NOT_READY', step: 'only' })
 })
@@ -157,7 +157,7 @@ t.test('what would fail in the same way again is not tried again', async (t) => 
     const { missions, id } = await made(world, { plan: [...plan] })
     await later(missions, id)
     await world.clock.pass(600_000)
-    t.match(missions.get(id), { status: 'failed', error: { code } }, code)
+    t.match(await missions.get(id), { status: 'failed', error: { code } }, code)
     t.equal(world.calls.length, 1, code)
   }
 })
@@ -169,7 +169,7 @@ t.test('an idempotent action that ran out of time is called again', async (t) =>
   const { missions, id } = await made(world, { plan: ONE })
   await later(missions, id)
   await world.clock.pass(60_000)
-  t.match(missions.get(id), { status: 'completed', result: 'in time' })
+  t.match(await missions.get(id), { status: 'completed', result: 'in time' })
 })
 
 t.test('a reference that leads nowhere fails the step before anything is called', async (t) => {
@@ -216,7 +216,7 @@ t.test('a module that is full is asked again: the step waits, and its attempt ha
   })
   const { missions, id } = await made(world, { plan: ONCE })
   await world.clock.pass(3_000)
-  t.match(missions.get(id), { status: 'completed', result: 'taken', epoch: 1 })
+  t.match(await missions.get(id), { status: 'completed', result: 'taken', epoch: 1 })
   t.equal(types(world).filter((type) => type === 'step_started').length, 1)
   t.strictSame(
     world.calls.map(({ timeoutMs }) => timeoutMs),
@@ -230,9 +230,9 @@ t.test('a module that is full is asked again: the step waits, and its attempt ha
   })
   const both = await made(full, { plan: ONCE, max_attempts: 2 })
   await full.clock.pass(28_999)
-  t.equal(both.missions.get(both.id).status, 'running')
+  t.equal((await both.missions.get(both.id)).status, 'running')
   await full.clock.pass(200_000)
-  t.match(both.missions.get(both.id), {
+  t.match(await both.missions.get(both.id), {
     status: 'failed',
     epoch: 2,
     error: { code: 'MODULE_BUSY', step: 'only' },
@@ -260,7 +260,7 @@ t.test(
     })
     const { missions, id } = await made(world, { plan: ONCE })
     await world.clock.pass(60_000)
-    t.match(missions.get(id), { status: 'completed', result: 'done', epoch: 2 })
+    t.match(await missions.get(id), { status: 'completed', result: 'done', epoch: 2 })
 
     const line = new World()
     line.action('cortex/echo/once', ({ signal }) => {
@@ -294,9 +294,9 @@ t.test(
     await settle()
     world.clock.jump(86_400_000)
     await world.clock.pass(999)
-    const before = missions.get(id).status
+    const before = (await missions.get(id)).status
     await world.clock.pass(1)
-    const after = missions.get(id)
+    const after = await missions.get(id)
     await world.clock.pass(600_000)
 
     t.equal(before, 'running')
@@ -317,7 +317,7 @@ t.test(
     world.action('cortex/echo/say', () => answer.promise)
     const { missions, id } = await made(world, { plan: ONE, constraints: { max_time_seconds: 1 } })
     await world.clock.pass(4_000)
-    const status = missions.get(id).status
+    const status = (await missions.get(id)).status
     const facts = world.journal.facts.length
     answer.resolve('too late')
     await settle()
@@ -340,7 +340,7 @@ t.test('execution time adds up over attempts, and backoff does not count', async
   const { missions, id } = await made(world, { plan: ONE, constraints: { max_time_seconds: 1 } })
   await world.clock.pass(120_000)
 
-  t.match(missions.get(id), {
+  t.match(await missions.get(id), {
     status: 'failed',
     error: { code: 'MAX_TIME_EXCEEDED' },
     epoch: 2,
@@ -380,7 +380,7 @@ t.test('a cancel that comes as the last step ends is not told as done when it wa
   await later(missions, id)
   await settle()
   t.equal(await cancelling, 'MISSION_WRONG_STATE')
-  t.equal(missions.get(id).status, 'completed')
+  t.equal((await missions.get(id)).status, 'completed')
 })
 
 t.test('a cancel that comes after the time is up does not take the failure back', async (t) => {
@@ -392,7 +392,7 @@ t.test('a cancel that comes after the time is up does not take the failure back'
   await world.clock.pass(2_000)
 
   t.equal(await cancelling, 'MISSION_WRONG_STATE')
-  t.match(missions.get(id), { status: 'failed', error: { code: 'MAX_TIME_EXCEEDED' } })
+  t.match(await missions.get(id), { status: 'failed', error: { code: 'MAX_TIME_EXCEEDED' } })
 })
 
 t.test('a cancel in the very turn of the claim finds the attempt', async (t) => {
@@ -406,7 +406,7 @@ t.test('a cancel in the very turn of the claim finds the attempt', async (t) => 
   const { mission } = await missions.create(anna, body({ plan: ONCE }))
   await settle()
   t.match(await cancelling, { status: 'cancelled' })
-  t.match(missions.get(mission.mission_id), { status: 'cancelled' })
+  t.match(await missions.get(mission.mission_id), { status: 'cancelled' })
   t.strictSame(world.steps, [])
 })
 
@@ -452,9 +452,9 @@ t.test('an interrupted mission can go on without the step, or be cancelled', asy
     await later(missions, id)
     if (how === 'skip') await missions.run(operator, { mission_id: id, resume: 'skip' })
     else await missions.cancel(anna, { mission_id: id })
-    t.equal(missions.get(id).status, status)
+    t.equal((await missions.get(id)).status, status)
     t.strictSame(world.steps, how === 'skip' ? ['only', 'after'] : ['only'])
-    t.equal(missions.get(id).steps[0]?.status, how === 'skip' ? 'skipped' : 'unknown')
+    t.equal((await missions.get(id)).steps[0]?.status, how === 'skip' ? 'skipped' : 'unknown')
   }
 })
 
@@ -503,7 +503,7 @@ t.test('an attempt that was overtaken is refused at its next write, and counted'
   await settle()
 
   t.equal(world.journal.facts.length, facts, 'nothing was written')
-  t.match(missions.get(id), { status: 'running', epoch: 2 })
+  t.match(await missions.get(id), { status: 'running', epoch: 2 })
   t.equal(missions.counters().staleRefused, 1)
   t.match(world.logs, [/^warn an attempt could not be carried on StaleAttempt/])
 })
@@ -520,7 +520,7 @@ t.test('what a step found out survives a full disk', async (t) => {
   await world.clock.pass(1_000)
 
   t.equal(full.status, 'running')
-  t.match(missions.get(id), { status: 'completed' })
+  t.match(await missions.get(id), { status: 'completed' })
   t.equal(world.calls.length, 1)
 })
 
@@ -555,6 +555,6 @@ t.test('listeners hear of ends once, not of replays, and a broken one spoils not
   await settle()
 
   t.strictSame(heard, ['completed'])
-  t.equal(restarted.get(mission.mission_id).status, 'completed')
+  t.equal((await restarted.get(mission.mission_id)).status, 'completed')
   t.match(world.logs, [/^error a listener failed/])
 })

@@ -4,6 +4,7 @@ import type { Fact } from '../../daemon/contracts/fact.ts'
 import { NexusError } from '../../daemon/contracts/failure.ts'
 import type { MissionStatus } from '../../daemon/contracts/mission.ts'
 import { MISSION_TABLE } from '../../daemon/missions/mission-table.ts'
+import type { Missions } from '../../daemon/missions/missions.ts'
 import type { ActionOrder } from '../../daemon/missions/port.ts'
 import { settle } from '../support/test-clock.ts'
 import { anna, BORDERLINE, body, codeOf, operator, types, World } from './world.ts'
@@ -27,11 +28,11 @@ function finals(facts: readonly Fact[]): number {
 async function finish(world: World, id: string): Promise<MissionStatus> {
   const missions = await world.restart()
   await world.clock.pass(300_000)
-  const { status } = missions.get(id)
+  const { status } = await missions.get(id)
   if (status === 'awaiting_approval') await missions.approve(operator, { mission_id: id })
   if (status === 'interrupted') await missions.run(operator, { mission_id: id, resume: 'skip', wait_ms: 0 })
   await world.clock.pass(300_000)
-  return missions.get(id).status
+  return (await missions.get(id)).status
 }
 
 t.test(
@@ -98,7 +99,7 @@ t.test('killed again and again at random, missions of every kind still end once'
           await world.clock.pass(20_000)
           missions = await world.restart()
           restarts += 1
-          if (missions.get(id).status === 'interrupted') {
+          if ((await missions.get(id)).status === 'interrupted') {
             await missions.run(operator, { mission_id: id, resume: 'skip', wait_ms: 0 })
           }
         }
@@ -126,7 +127,7 @@ t.test('a crash in an idempotent step resumes there with the next epoch, and is 
   hang = false
   const restarted = await world.restart()
   await settle()
-  const done = restarted.get(mission.mission_id)
+  const done = await restarted.get(mission.mission_id)
 
   t.match(done, { status: 'completed', epoch: 2, attempts: [{ outcome: 'cut' }, { outcome: 'completed' }] })
   t.strictSame(world.steps, ['first', 'read', 'read'])
@@ -150,7 +151,7 @@ t.test('time spent before a crash counts as far as it was recorded', async (t) =
   hang = false
   const restarted = await world.restart()
   await settle()
-  t.match(restarted.get(mission.mission_id), { status: 'completed', duration_ms: 5 })
+  t.match(await restarted.get(mission.mission_id), { status: 'completed', duration_ms: 5 })
 })
 
 t.test('drain lets what runs end, starts nothing more, and the next start goes on', async (t) => {
@@ -169,15 +170,12 @@ t.test('drain lets what runs end, starts nothing more, and the next start goes o
   const third = (await missions.create(anna, body())).mission.mission_id
   answer.resolve()
   await draining
-  const after = [first, second, third].map((id) => missions.get(id).status)
+  const after = await statuses(missions, [first, second, third])
   const restarted = await world.restart()
   await settle()
 
   t.strictSame(after, ['completed', 'queued', 'queued'])
-  t.strictSame(
-    [first, second, third].map((id) => restarted.get(id).status),
-    ['completed', 'completed', 'completed'],
-  )
+  t.strictSame(await statuses(restarted, [first, second, third]), ['completed', 'completed', 'completed'])
 })
 
 t.test(
@@ -198,7 +196,7 @@ t.test(
     const draining = missions.drain(1_000)
     await world.clock.pass(4_000)
     await draining
-    const cut = ids.map((id) => missions.get(id).status)
+    const cut = await statuses(missions, ids)
     late.resolve('late')
     await settle()
     world.action('cortex/echo/say', () => 'resumed', { idempotent: true })
@@ -207,11 +205,12 @@ t.test(
 
     t.strictSame(cut, ['queued', 'interrupted'])
     t.equal(missions.counters().staleRefused, 1, 'the late answer was refused')
-    t.strictSame(
-      ids.map((id) => restarted.get(id).status),
-      ['completed', 'interrupted'],
-    )
-    t.match(restarted.get(ids[0] ?? ''), { result: 'resumed', epoch: 2, attempts: [{ outcome: 'cut' }, {}] })
+    t.strictSame(await statuses(restarted, ids), ['completed', 'interrupted'])
+    t.match(await restarted.get(ids[0] ?? ''), {
+      result: 'resumed',
+      epoch: 2,
+      attempts: [{ outcome: 'cut' }, {}],
+    })
   },
 )
 
@@ -227,7 +226,7 @@ t.test('a claim under way when the drain is over does not begin its work', async
   slow.resolve()
   await draining
 
-  t.match(missions.get(mission.mission_id), { status: 'queued', epoch: 1 })
+  t.match(await missions.get(mission.mission_id), { status: 'queued', epoch: 1 })
   t.strictSame(world.steps, [])
   t.strictSame(types(world), ['created', 'claimed', 'attempt_ended'])
 })
@@ -249,14 +248,14 @@ t.test('the whole state comes from the facts: replayed, every view is the same t
   await missions.reject(operator, { mission_id: mission.mission_id, reason: 'no' })
   world.verdict = () => ({})
   await world.clock.pass(120_000)
-  const ids = missions.list().missions.map(({ mission_id }) => mission_id)
+  const ids = (await missions.list()).missions.map(({ mission_id }) => mission_id)
   const replayed = world.boot()
 
   t.strictSame(
-    ids.map((id) => replayed.get(id)),
-    ids.map((id) => missions.get(id)),
+    await Promise.all(ids.map((id) => replayed.get(id))),
+    await Promise.all(ids.map((id) => missions.get(id))),
   )
-  t.strictSame([...new Set(ids.map((id) => replayed.get(id).status))].sort(), [
+  t.strictSame([...new Set(await statuses(replayed, ids))].sort(), [
     'awaiting_approval',
     'completed',
     'rejected',
@@ -279,5 +278,9 @@ t.test('nothing runs before recover, and a recover that cannot write says so', a
   t.strictSame(next.steps, [])
   next.journal.failing = [new NexusError('JOURNAL_UNAVAILABLE', { reason: 'EIO' })]
   t.equal(await codeOf(booted.recover()), 'JOURNAL_UNAVAILABLE')
-  t.equal(booted.get(mission.mission_id).status, 'running')
+  t.equal((await booted.get(mission.mission_id)).status, 'running')
 })
+
+async function statuses(missions: Missions, ids: readonly string[]): Promise<string[]> {
+  return (await Promise.all(ids.map((id) => missions.get(id)))).map(({ status }) => status)
+}

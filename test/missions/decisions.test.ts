@@ -104,7 +104,12 @@ t.test('a plan that names what is not there is judged FAILING, not refused', asy
   const world = new World()
   const { missions, id } = await made(world, { plan: [{ id: 'a', uses: 'no/such/thing' }] })
 
-  t.match(missions.get(id), { status: 'suggestion', decision: 'FAILING', score: 0, plan_source: 'given' })
+  t.match(await missions.get(id), {
+    status: 'suggestion',
+    decision: 'FAILING',
+    score: 0,
+    plan_source: 'given',
+  })
   t.strictSame(world.questions[0]?.modules, [{ module_id: 'no/such', known: false, locked: false }])
 })
 
@@ -244,13 +249,13 @@ t.test(
     await world.clock.pass(3 * DAY_MS)
     const restarted = await world.restart()
     await world.clock.pass(4 * DAY_MS - 1)
-    const before = restarted.get(id).status
+    const before = (await restarted.get(id)).status
     await world.clock.pass(1)
 
-    t.strictSame([before, restarted.get(id).status], ['awaiting_approval', 'expired'])
+    t.strictSame([before, (await restarted.get(id)).status], ['awaiting_approval', 'expired'])
     t.equal(await codeOf(restarted.approve(operator, { mission_id: id })), 'MISSION_WRONG_STATE')
     const late = await world.restart()
-    t.equal(late.get(id).status, 'expired')
+    t.equal((await late.get(id)).status, 'expired')
   },
 )
 
@@ -268,7 +273,7 @@ t.test('an approval that ran out while the daemon was away counts for nothing', 
   ]
 
   t.strictSame(codes, ['JOURNAL_FULL', 'none', 'MISSION_WRONG_STATE'])
-  t.equal(restarted.get(id).status, 'expired')
+  t.equal((await restarted.get(id)).status, 'expired')
 })
 
 t.test('run answers the end, once and for all: a second run tells the first outcome', async (t) => {
@@ -352,10 +357,10 @@ t.test('SAFE is judged again when claimed: below 55, or with a gate, it goes bac
     world.verdict = () => worse
     const running = codeOf(missions.run(anna, { mission_id: id, wait_ms: 30_000 }))
     await world.clock.pass(120_000)
-    t.equal(missions.get(id).status, status, JSON.stringify(worse))
+    t.equal((await missions.get(id)).status, status, JSON.stringify(worse))
     t.equal(await running, 'none', 'accepted before its time')
     if (status !== 'awaiting_approval') continue
-    t.match(missions.get(id), { decision: 'BORDERLINE', score: worse.score })
+    t.match(await missions.get(id), { decision: 'BORDERLINE', score: worse.score })
     t.equal(await codeOf(missions.run(anna, { mission_id: id })), 'APPROVAL_REQUIRED')
     t.match(await missions.run(operator, { mission_id: id }), { status: 'ok' })
   }
@@ -367,11 +372,11 @@ t.test('not_before is kept, over a restart too', async (t) => {
   await world.clock.pass(1_800_000)
   const restarted = await world.restart()
   await world.clock.pass(1_799_999)
-  const before = [restarted.get(id).status, restarted.explain(id).next]
+  const before = [(await restarted.get(id)).status, (await restarted.explain(id)).next]
   await world.clock.pass(1)
 
   t.strictSame(before, ['queued', 'it may start in 1 s'])
-  t.equal(restarted.get(id).status, 'completed')
+  t.equal((await restarted.get(id)).status, 'completed')
 })
 
 t.test('what waits is cancelled at once and never starts', async (t) => {
@@ -429,20 +434,21 @@ t.test(
     const seen: string[] = []
     let after: string | null | undefined
     do {
-      const page = missions.list({ limit: 3, ...(after ? { after } : {}) })
+      const page = await missions.list({ limit: 3, ...(after ? { after } : {}) })
       seen.push(...page.missions.map(({ mission_id }) => mission_id))
       after = page.next
       await missions.create(anna, body())
     } while (after !== null)
-    const count = (filter: Parameters<Missions['list']>[0]): number => missions.list(filter).count
+    const count = async (filter: Parameters<Missions['list']>[0]): Promise<number> =>
+      (await missions.list(filter)).count
 
     t.strictSame(seen, ids)
     t.strictSame(
       [
-        count({ status: 'awaiting_approval' }),
-        count({ category: 'forge', decision: 'BORDERLINE' }),
-        count({ module: 'cortex/echo' }),
-        count({ module: 'cortex/other' }),
+        await count({ status: 'awaiting_approval' }),
+        await count({ category: 'forge', decision: 'BORDERLINE' }),
+        await count({ module: 'cortex/echo' }),
+        await count({ module: 'cortex/other' }),
       ],
       [4, 2, 10, 0],
     )
@@ -456,8 +462,8 @@ t.test('an unknown mission is unknown to every operation', async (t) => {
     codeOf(missions.run(operator, { mission_id: id })),
     codeOf(missions.approve(operator, { mission_id: id })),
     codeOf(missions.cancel(operator, { mission_id: id })),
-    codeOf(() => missions.get(id)),
-    codeOf(() => missions.explain(id)),
+    codeOf(missions.get(id)),
+    codeOf(missions.explain(id)),
     codeOf(missions.artifact(id, 'x')),
   ])
   t.strictSame(new Set(codes), new Set(['MISSION_UNKNOWN']))
@@ -467,14 +473,14 @@ t.test('explain names what blocks, what comes next and what to do in every state
   const world = new World()
   world.verdict = () => BORDERLINE
   const { missions, id } = await made(world)
-  const waiting = missions.explain(id)
+  const waiting = await missions.explain(id)
   world.action('cortex/echo/say', ({ progress }) => {
     progress?.(0.4, 'reading')
     return new Promise(() => {})
   })
   await missions.approve(operator, { mission_id: id })
   await settle()
-  const running = missions.explain(id)
+  const running = await missions.explain(id)
 
   t.match(waiting, {
     state: 'awaiting_approval',
@@ -502,10 +508,13 @@ t.test('a snapshot holds everything: loaded, it answers and goes on like the who
   loaded.load(saved)
   world.journal.listeners = [(fact) => loaded.fold(fact)]
   await loaded.recover()
-  const same = (one: string): [MissionDetail, MissionDetail] => [loaded.get(one), missions.get(one)]
+  const same = async (one: string): Promise<[MissionDetail, MissionDetail]> => [
+    await loaded.get(one),
+    await missions.get(one),
+  ]
 
-  t.strictSame(...same(id))
-  t.strictSame(...same(waiting))
+  t.strictSame(...(await same(id)))
+  t.strictSame(...(await same(waiting)))
   t.equal((await loaded.create(anna, body(), 'key')).mission.mission_id, waiting)
   t.equal((await loaded.approve(operator, { mission_id: waiting })).status, 'queued')
   t.ok((await loaded.create(anna, body())).mission.mission_id > waiting)

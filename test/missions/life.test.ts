@@ -30,7 +30,7 @@ t.test(
     })
     t.match(same, { created: false, mission: { mission_id: again.mission.mission_id } })
     t.match(done, { status: 'completed', retry_of: failed.mission_id, constraints: { max_steps: 5 } })
-    t.equal(missions.get(failed.mission_id).status, 'failed', 'the old one stays what it is')
+    t.equal((await missions.get(failed.mission_id)).status, 'failed', 'the old one stays what it is')
     t.equal(await codeOf(missions.retry(operator, { mission_id: done.mission_id })), 'MISSION_WRONG_STATE')
     t.equal(await codeOf(missions.retry(operator, { mission_id: 'm-none' })), 'MISSION_UNKNOWN')
   },
@@ -46,7 +46,7 @@ t.test('an expired mission can be retried, and one that a planner planned is pla
   const { plan: _, ...unplanned } = body()
   const { mission } = await missions.create(anna, unplanned)
   await world.clock.pass(8 * 86_400_000)
-  const expired = missions.get(mission.mission_id)
+  const expired = await missions.get(mission.mission_id)
   const again = await missions.retry(anna, { mission_id: expired.mission_id })
 
   t.match(expired, { status: 'expired', plan: [{ id: 'old' }] })
