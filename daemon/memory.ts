@@ -9,6 +9,7 @@ import { DerivedLog } from './storage/derived-log.ts'
 import type { Disk } from './storage/disk.ts'
 import { type BatchMeasure, Journal, type Recovery } from './storage/journal.ts'
 import { loadSnapshot, saveSnapshot } from './storage/snapshot.ts'
+import { verifyJournal } from './storage/verify.ts'
 
 /** A room whose state is folded from facts. */
 interface Projection {
@@ -39,6 +40,20 @@ export interface MemoryParts {
   onBug(error: unknown): void
 }
 
+/** What keeps the records in order. Each answers what it did as plain data: bytes, files, records, sequence numbers. */
+export interface Upkeep {
+  /** Removes or archives sealed segments of the journal that a snapshot has made needless, as the settings say. */
+  compact(signal: AbortSignal): Promise<object>
+  /** Reads every record of the journal. @throws NexusError of the first damage. */
+  verify(signal: AbortSignal): Promise<object>
+  /** Writes a snapshot of this moment, so that the next start replays little. */
+  snapshot(): Promise<object>
+  /** Lets go of missions at rest that are too old or too many, as the settings say, and of what only they needed. */
+  prune(signal: AbortSignal): Promise<object>
+  /** Seals the active segment of the journal. */
+  rotate(): Promise<object>
+}
+
 /** Everything the daemon remembers: the journal, what is folded from it, and the files derived from that. */
 export class Memory {
   readonly #parts: MemoryParts
@@ -46,6 +61,21 @@ export class Memory {
   readonly #missions: DerivedLog
   readonly artifacts: ArtifactStore
   readonly recovery: Recovery
+  readonly upkeep: Pick<Upkeep, 'verify' | 'snapshot' | 'rotate'> = {
+    verify: (signal) => this.#verify(signal),
+    snapshot: async () => {
+      await this.snapshot()
+      return { seq: this.head }
+    },
+    rotate: async () => {
+      const sealed = await this.#journal.rotate()
+      return {
+        sealed: sealed?.name ?? null,
+        bytes: sealed?.sizeBytes ?? 0,
+        last_seq: sealed?.link.seq ?? null,
+      }
+    },
+  }
   #factsSinceSnapshot = 0
   #snapshot: Promise<void> | undefined
   #runesText = ''
@@ -136,6 +166,13 @@ export class Memory {
     if (this.#journal.failure === undefined && this.#factsSinceSnapshot > 0) await this.snapshot()
     await this.#journal.close()
     await this.#missions.close()
+  }
+
+  async #verify(signal: AbortSignal): Promise<object> {
+    const { disk, paths } = this.#parts
+    const { damage, records, segments, first, last } = await verifyJournal(disk, paths.root, signal)
+    if (damage !== undefined) throw damage
+    return { records, files: segments, from_seq: first, to_seq: last }
   }
 
   #fold(facts: readonly Fact[]): void {

@@ -53,6 +53,9 @@ export const FACT_TYPES = [
   'daemon.started',
   'daemon.stopping',
   'journal.segment_opened',
+  'journal.rotated',
+  'journal.compacted',
+  'journal.repaired',
   'journal.tail_cut',
   'command.intended',
   'command.done',
@@ -94,6 +97,7 @@ export const FACT_TYPES = [
   'mission.expired',
   'mission.ended',
   'omen.changed',
+  'missions.pruned',
   'prediction.made',
   'prediction.resolved',
 ] as const

@@ -25,6 +25,7 @@ export class ChainWriter {
   #position: Position
   #link: Link
   #sealed: Sealed | undefined
+  #sealNext = false
 
   constructor(disk: Disk, paths: DataPaths, segmentBytesMax: number, found: Findings) {
     this.#segmentBytesMax = segmentBytesMax
@@ -37,6 +38,16 @@ export class ChainWriter {
   /** After the last durable record. */
   get position(): Position {
     return this.#position
+  }
+
+  /** The last segment that was sealed. */
+  get sealed(): Sealed | undefined {
+    return this.#sealed
+  }
+
+  /** The next write begins a new segment, whatever the size of this one. */
+  sealNext(): void {
+    this.#sealNext = true
   }
 
   /** Opens the file that was found, or makes the one that is missing. */
@@ -80,12 +91,14 @@ export class ChainWriter {
 
   /** Seals a segment that has reached its size, and sees to it that there is one to write to. */
   async #prepareSegment(): Promise<Outcome> {
-    if (this.#active.isOpen && this.#active.sizeBytes >= this.#segmentBytesMax) {
+    const isDue = this.#sealNext || this.#active.sizeBytes >= this.#segmentBytesMax
+    if (this.#active.isOpen && this.#active.sizeBytes > 0 && isDue) {
       const { segment, offset } = this.#position
       const outcome = await this.#active.seal(segment)
       if (outcome.how === 'broken') return outcome
       // Without room for a new name the old file simply grows on.
       if (outcome.how === 'done') {
+        this.#sealNext = false
         this.#sealed = { name: sealedName(segment), sizeBytes: offset, link: this.#link }
       }
     }

@@ -12,6 +12,7 @@ import { codeOf, type Disk, isFull } from './disk.ts'
 import { encodeDraft } from './line.ts'
 import { readFacts } from './reader.ts'
 import { examine, type Findings, type Position, START } from './recovery.ts'
+import type { Sealed } from './segments.ts'
 import { WatermarkKeeper } from './watermark-keeper.ts'
 
 export interface JournalOptions {
@@ -169,6 +170,14 @@ export class Journal {
   /** Durable facts after `afterSeq`, from the disk. May give fewer than `limit`, but none only at the end. */
   read(afterSeq: number, limit: number): Promise<Fact[]> {
     return readFacts(this.#options.disk, this.#paths, { afterSeq, lastSeq: this.head.seq, limit })
+  }
+
+  /** Seals the active segment. Undefined when its name could not be changed for want of room: it grows on then. */
+  async rotate(): Promise<Sealed | undefined> {
+    const before = this.#writer.sealed
+    this.#writer.sealNext()
+    await this.append({ type: 'journal.rotated', actor: JOURNAL_ACTOR, d: {} })
+    return this.#writer.sealed === before ? undefined : this.#writer.sealed
   }
 
   /** Takes nothing more, writes what waits, and closes the file. Never rejects; safe to call twice. */

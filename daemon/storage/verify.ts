@@ -24,16 +24,20 @@ export interface VerifyReport {
 const TRIES_MAX = 4
 
 /** Reads the whole journal from its first record on and changes nothing. Works while a daemon runs. */
-export async function verifyJournal(disk: Disk, dataDir: string): Promise<VerifyReport> {
+export async function verifyJournal(
+  disk: Disk,
+  dataDir: string,
+  signal?: AbortSignal,
+): Promise<VerifyReport> {
   const paths = dataPaths(dataDir)
   for (let tries = 1; ; tries += 1) {
     const before = await snapshotOf(disk, paths)
-    const report = await verifyOnce(disk, paths)
+    const report = await verifyOnce(disk, paths, signal)
     if (report.ok || tries >= TRIES_MAX || before === (await snapshotOf(disk, paths))) return report
   }
 }
 
-async function verifyOnce(disk: Disk, paths: DataPaths): Promise<VerifyReport> {
+async function verifyOnce(disk: Disk, paths: DataPaths, signal?: AbortSignal): Promise<VerifyReport> {
   let link = GENESIS
   let segments = 0
   let tailOpen: VerifyReport['tailOpen']
@@ -46,6 +50,7 @@ async function verifyOnce(disk: Disk, paths: DataPaths): Promise<VerifyReport> {
       if (segment.first !== undefined && segment.first !== first) throw gapBefore(segment, first)
       const end = await readSegment(disk, segment, (file) =>
         scanChain(file, { link, offset: 0 }, segment.sizeBytes, (fact) => {
+          signal?.throwIfAborted()
           link = fact
           if (watermark?.seq !== fact.seq || watermark.h === fact.h) return
           throw damagedAt(segment.name, 0, fact.seq, first, 'run/journal.wm knows another record here')
