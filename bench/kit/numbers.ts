@@ -1,5 +1,5 @@
 /** The value below which the share `p` of all values lies; NaN of none. */
-function quantile(values: readonly number[], p: number): number {
+export function quantile(values: readonly number[], p: number): number {
   const sorted = [...values].sort((a, b) => a - b)
   return sorted[Math.min(sorted.length - 1, Math.floor(p * sorted.length))] ?? Number.NaN
 }

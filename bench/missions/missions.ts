@@ -1,0 +1,92 @@
+import { execFile } from 'node:child_process'
+import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
+import { printTable } from '../kit/table.ts'
+import { type AloneFigure, measureAlone } from './alone.ts'
+import { type LimitFigure, measureLimit } from './limit.ts'
+import { missingNexus } from './site.ts'
+import { tableOf } from './table.ts'
+import { measureThroughput, type ThroughputFigure, type ThroughputWay } from './throughput.ts'
+
+export interface MissionsOptions {
+  readonly peersDir: string
+  readonly only: readonly string[]
+  readonly rows: readonly string[]
+  readonly quick: boolean
+  /** Missions of history; rising, from 0. */
+  readonly sizes: readonly number[]
+  /** Where data folders are made. */
+  readonly root: string
+  say(line: string): void
+}
+
+/** Everything that was measured; what is absent was not asked for, a sentence says why something could not be. */
+export interface MissionsFigures {
+  readonly limit?: LimitFigure | string
+  /** By the name of the way. */
+  readonly nexus: Readonly<Record<string, ThroughputFigure | string>>
+  readonly enginePerSecond?: number | string
+  readonly alone?: AloneFigure | string
+}
+
+/** How NEXUS is given its missions, by name. */
+const WAYS: Readonly<Record<string, ThroughputWay>> = {
+  'over the Unix socket': { how: 'create', over: 'socket', action: 'again' },
+  'over TCP': { how: 'create', over: 'tcp', action: 'again' },
+  'over the Unix socket, not idempotent': { how: 'create', over: 'socket', action: 'once' },
+  'in batches of 100, over the Unix socket': { how: 'batch', over: 'socket', action: 'again' },
+}
+
+/** Measures the queue beside others and beside its disk, one after the other on the same machine. */
+export async function missions(options: MissionsOptions): Promise<MissionsFigures> {
+  const { root, quick } = options
+  const wanted = (row: string): boolean => options.rows.length === 0 || options.rows.includes(row)
+  const isIn = (name: string): boolean => options.only.length === 0 || options.only.includes(name)
+  const count = quick ? QUICK_MISSIONS : MISSIONS
+  const attempt = makeAttempt(options.say)
+  const absent = missingNexus()
+
+  const limit = await attempt('the disk', () => measureLimit(root, count))
+  const nexus: Record<string, ThroughputFigure | string> = {}
+  for (const [name, way] of Object.entries(WAYS)) {
+    if (!isIn('nexus') || !wanted(way.how === 'batch' ? 'batch' : 'throughput')) continue
+    nexus[name] = absent ?? (await attempt(`NEXUS ${name}`, () => measureThroughput(root, way, count)))
+  }
+  const figures: MissionsFigures = {
+    limit,
+    nexus,
+    ...(isIn('nexus') && wanted('engine')
+      ? { enginePerSecond: await attempt('the engine alone', () => runEngine(root, count)) }
+      : {}),
+    ...(isIn('nexus') && wanted('alone')
+      ? { alone: absent ?? (await attempt('NEXUS, one mission alone', () => measureAlone(root, count / 40))) }
+      : {}),
+  }
+  printTable(tableOf(figures))
+  return figures
+}
+
+/** What one of them cannot do says something about it; the others are measured all the same. */
+function makeAttempt(say: (line: string) => void) {
+  return async <T>(what: string, measure: () => Promise<T>): Promise<T | string> => {
+    say(what)
+    try {
+      return await measure()
+    } catch (error) {
+      say(`${what} could not be measured: ${(error as Error).message}`)
+      return 'failed'
+    }
+  }
+}
+
+/** In a process of its own, so that nothing else is in its heap. */
+async function runEngine(root: string, count: number): Promise<number> {
+  const program = fileURLToPath(new URL('engine.ts', import.meta.url))
+  const args = ['--max-semi-space-size=4', program, root, String(count)]
+  const { stdout } = await promisify(execFile)(process.execPath, args, { timeout: ENGINE_MS })
+  return Number(stdout)
+}
+
+const MISSIONS = 20_000
+const QUICK_MISSIONS = 2_000
+const ENGINE_MS = 120_000
