@@ -83,6 +83,7 @@ export class RpcPeer {
   #windowMessages = 0
   #strays = 0
   #dropped = 0
+  #gathering = false
 
   constructor(stream: Duplex, clock: Clock, limits: RpcLimits, audience: RpcAudience) {
     this.#stream = stream
@@ -123,6 +124,7 @@ export class RpcPeer {
     const id = this.#nextId++
     const answer = new Promise<unknown>((resolve, reject) => {
       if (this.#waiting.size >= this.#limits.outstandingMax) return reject(new RpcBroken('window'))
+      this.#gather()
       const outcome = this.#send({ jsonrpc: '2.0', id, method, params })
       if (outcome !== 'sent') return reject(new RpcBroken(outcome))
       this.#waiting.set(id, { resolve, reject })
@@ -156,6 +158,7 @@ export class RpcPeer {
 
   /** Says something that wants no answer. Dropped, and counted, when the other end does not read. */
   notify(method: string, params?: object): void {
+    this.#release()
     if (this.#send({ jsonrpc: '2.0', method, params }) !== 'sent') this.#dropped += 1
   }
 
@@ -182,6 +185,23 @@ export class RpcPeer {
     if (this.#stream.writableLength + line.length > this.#limits.bufferedBytesMax) return 'full'
     this.#stream.write(line)
     return 'sent'
+  }
+
+  /**
+   * The questions of one turn of the loop go out together: a burst of calls costs one system call. Anything else is
+   * said at once, with what was gathered before it, for the process may end right after.
+   */
+  #gather(): void {
+    if (this.#gathering) return
+    this.#gathering = true
+    this.#stream.cork()
+    process.nextTick(() => this.#release())
+  }
+
+  #release(): void {
+    if (!this.#gathering) return
+    this.#gathering = false
+    this.#stream.uncork()
   }
 
   #hear(chunk: Buffer): void {
@@ -255,6 +275,7 @@ export class RpcPeer {
   }
 
   #answer(id: RpcId, outcome: object): void {
+    this.#release()
     const sent = this.#send({ jsonrpc: '2.0', id, ...outcome })
     // The other end must not wait for an answer that cannot be carried.
     if (sent === 'too large') {
