@@ -15,6 +15,8 @@ export interface Outcome {
   readonly fingerprint: string
   readonly success: boolean
   readonly durationMs: number
+  /** It was cut off at its limit, and would have taken longer. */
+  readonly timedOut?: true
   readonly operatorMinutes: number
   readonly value?: number
   readonly cost?: number
@@ -153,6 +155,7 @@ export class Evidence {
       fingerprint,
       success,
       durationMs: outcome.duration_ms,
+      ...(outcome.error_code === 'MAX_TIME_EXCEEDED' && { timedOut: true }),
       operatorMinutes: outcome.operator_minutes,
       ...(Number.isFinite(outcome.value) && { value: outcome.value }),
       ...(Number.isFinite(outcome.cost) && { cost: outcome.cost }),

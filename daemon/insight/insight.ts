@@ -1,21 +1,25 @@
-import type { Fact } from '../contracts/fact.ts'
+import type { Fact, FactDraft } from '../contracts/fact.ts'
 import type { Category, ModuleId } from '../contracts/ids.ts'
 import type { PlanStep } from '../contracts/mission.ts'
+import type { ModuleOmen } from '../contracts/status.ts'
 import type { Clock } from '../kit/clock.ts'
 import type { Weights } from './axes.ts'
 import { Calibration } from './calibration.ts'
 import { estimate } from './estimate.ts'
 import { Evidence, type SavedEvidence } from './evidence.ts'
 import { type GoalReading, readGoal } from './fingerprint.ts'
+import { Foresight, type SavedForesight } from './foresight.ts'
+import type { Reading } from './gauges.ts'
 import { judge } from './judge.ts'
-import type { OmenChange, OmenView } from './omen.ts'
+import type { OmenChange, OmenFilter, OmenView } from './omen.ts'
 import type { OmenLevel } from './omen-levels.ts'
 import { Omens, type SavedOmens } from './omens.ts'
 import { planShape } from './plan-template.ts'
 import type { Question, Verdict } from './port.ts'
-import { type PredictionList, predict } from './predictions.ts'
+import type { PredictionList } from './prediction.ts'
 import { type Prices, pricesFrom, weightsFrom } from './prices.ts'
 import { type RuneRequest, Runes, type SavedRunes } from './runes.ts'
+import type { Skill } from './scores.ts'
 
 export interface InsightParts {
   readonly clock: Clock
@@ -24,6 +28,8 @@ export interface InsightParts {
   readonly prices?: Readonly<Record<string, number>>
   /** An omen reached another level: to be journaled as `omen.changed`. */
   onOmenChanged?(change: OmenChange): void
+  /** A fact that ought to be journaled: a prediction that is made or resolved. */
+  propose?(draft: FactDraft): void
 }
 
 /**
@@ -36,15 +42,23 @@ export class Insight {
   readonly #weights: Weights
   readonly #prices: Prices
   readonly #onOmenChanged: (change: OmenChange) => void
+  readonly #propose: (draft: FactDraft) => void
   #memory: Memory
   #appliedSeq = 0
 
   /** @throws NexusError `CONFIG_INVALID` for weights or prices that are unknown or not numbers. */
-  constructor({ clock, weights = {}, prices = {}, onOmenChanged = () => {} }: InsightParts) {
+  constructor({
+    clock,
+    weights = {},
+    prices = {},
+    onOmenChanged = () => {},
+    propose = () => {},
+  }: InsightParts) {
     this.#clock = clock
     this.#weights = weightsFrom(weights)
     this.#prices = pricesFrom(prices)
     this.#onOmenChanged = onOmenChanged
+    this.#propose = propose
     this.#memory = this.#blank()
   }
 
@@ -52,16 +66,28 @@ export class Insight {
   fold(fact: Fact): void {
     if (fact.seq <= this.#appliedSeq) return
     this.#appliedSeq = fact.seq
-    const { evidence, omens, calibration, runes } = this.#memory
+    const { evidence, omens, calibration, runes, foresight } = this.#memory
     evidence.fold(fact)
     calibration.fold(fact)
     omens.fold(fact)
     runes.fold(fact)
+    foresight.fold(fact)
   }
 
   /** To be called once, when the facts of the past are folded: from now on changes of omens are reported. */
   begin(): void {
     this.#memory.omens.announce()
+    this.#memory.foresight.begin()
+  }
+
+  /** Ends what waits: it proposes nothing more. */
+  stop(): void {
+    this.#memory.foresight.stop()
+  }
+
+  /** What was just measured of what may run out; told now and then by whoever measures anyway. */
+  measured(readings: readonly Reading[]): void {
+    this.#memory.foresight.measured(readings)
   }
 
   judge(question: Question): Verdict {
@@ -94,8 +120,17 @@ export class Insight {
   }
 
   /** The answer of `GET /v1/system/omens`. */
-  omens(): { readonly omens: readonly OmenView[] } {
-    return { omens: this.#memory.omens.list(this.#clock.now()) }
+  omens({ module, level, kind }: OmenFilter = {}): { readonly omens: readonly OmenView[] } {
+    const omens = this.#memory.omens.list(this.#clock.now()).filter((omen) => {
+      const isOf = module === undefined || omen.module_id === module
+      return isOf && (level ?? omen.level) === omen.level && (kind ?? omen.kind) === omen.kind
+    })
+    return { omens }
+  }
+
+  /** What repeated failures mean for a module now. */
+  omenOver(moduleId: ModuleId): ModuleOmen {
+    return this.#memory.omens.over(moduleId, this.#clock.now())
   }
 
   /** The hardest omen over a module. */
@@ -105,9 +140,12 @@ export class Insight {
 
   /** The answer of `GET /v1/system/predictions`. */
   predictions(): PredictionList {
-    const nowMs = this.#clock.now()
-    const { evidence, omens, calibration } = this.#memory
-    return predict(evidence, omens.uptime.exposures(nowMs), calibration.skill(), nowMs)
+    return this.#memory.foresight.list()
+  }
+
+  /** How good the predictions of each kind were. */
+  skills(): readonly Skill[] {
+    return this.#memory.calibration.skills()
   }
 
   /** The answer of `GET /v1/system/templates`, and the content of `runes.json`. */
@@ -123,7 +161,7 @@ export class Insight {
 
   /** For the snapshot: plain data, complete with the last fact it knows. */
   save(): unknown {
-    const { evidence, omens, calibration, runes } = this.#memory
+    const { evidence, omens, calibration, runes, foresight } = this.#memory
     const saved: SavedInsight = {
       version: SAVED_VERSION,
       applied_seq: this.#appliedSeq,
@@ -131,6 +169,7 @@ export class Insight {
       omens: omens.save(),
       calibration: calibration.save(),
       runes: runes.save(),
+      foresight: foresight.save(),
     }
     return saved
   }
@@ -139,12 +178,13 @@ export class Insight {
   load(saved: unknown): boolean {
     const { version } = (saved ?? {}) as Partial<SavedInsight>
     if (version !== SAVED_VERSION) return false
-    const { applied_seq: appliedSeq, evidence, omens, calibration, runes } = saved as SavedInsight
+    const { applied_seq: appliedSeq, evidence, omens, calibration, runes, foresight } = saved as SavedInsight
     try {
-      const memory = { ...this.#blank(), evidence: Evidence.load(evidence) }
+      const memory = this.#blank(Evidence.load(evidence))
       memory.omens.load(omens)
       memory.calibration.load(calibration)
       memory.runes.load(runes)
+      memory.foresight.load(foresight)
       this.#memory = memory
     } catch (error) {
       // A snapshot is only a short cut: one with holes in it is as good as none.
@@ -155,13 +195,11 @@ export class Insight {
     return true
   }
 
-  #blank(): Memory {
-    return {
-      evidence: new Evidence(),
-      omens: new Omens(this.#onOmenChanged),
-      calibration: new Calibration(),
-      runes: new Runes(),
-    }
+  #blank(evidence = new Evidence()): Memory {
+    const omens = new Omens(this.#onOmenChanged)
+    const calibration = new Calibration()
+    const around = { clock: this.#clock, propose: this.#propose, evidence, uptime: omens.uptime, calibration }
+    return { evidence, omens, calibration, runes: new Runes(), foresight: new Foresight(around) }
   }
 }
 
@@ -170,6 +208,7 @@ interface Memory {
   readonly omens: Omens
   readonly calibration: Calibration
   readonly runes: Runes
+  readonly foresight: Foresight
 }
 
 interface SavedInsight {
@@ -179,7 +218,8 @@ interface SavedInsight {
   readonly omens: SavedOmens
   readonly calibration: ReturnType<Calibration['save']>
   readonly runes: SavedRunes
+  readonly foresight: SavedForesight
 }
 
 /** Raised when the shape of what is saved changes. */
-const SAVED_VERSION = 1
+const SAVED_VERSION = 2
