@@ -35,12 +35,16 @@ export class ActiveSegment {
     return this.#sizeBytes
   }
 
-  /** Opens what a start has found good to its last byte. */
+  /**
+   * Opens what a start has found good to its last byte, and makes it durable: a process that was killed between a
+   * write and its sync leaves records that are there to be read and that a power cut would still take away.
+   */
   async attach(sizeBytes: number): Promise<Outcome> {
     try {
       const file = await this.#disk.open(this.#paths.journal, 'append')
       this.#open = { file, identity: (await file.stat()).identity }
       this.#sizeBytes = sizeBytes
+      if (sizeBytes > 0) await file.datasync()
     } catch (error) {
       return broken('open', error)
     }

@@ -46,7 +46,11 @@ const READS = new Set(['open', 'read', 'stat', 'list'])
 export class MemoryDisk implements Disk {
   /** Strikes calls; undefined lets one pass. */
   fault: ((call: DiskCall) => Fault | undefined) | undefined
+  /** Awaited before a change or a sync takes effect: lets a scheduler decide when. */
+  gate: ((what: Pick<DiskCall, 'op' | 'path'>) => Promise<void> | undefined) | undefined
   readonly calls: string[] = []
+  /** What `freeBytes` tells. */
+  free = Number.MAX_SAFE_INTEGER
   #count = 0
   #isHalted = false
   #announceHalt: () => void = () => undefined
@@ -114,6 +118,16 @@ export class MemoryDisk implements Disk {
   /** The disk after the process was killed: everything it did is there. */
   afterKill(): MemoryDisk {
     return this.afterCrash('everything', seededChance(0))
+  }
+
+  /** The same, but what was not synced yet still is not: a power cut may take it away later. */
+  afterKillUnsynced(): MemoryDisk {
+    this.halt()
+    const next = new MemoryDisk()
+    next.#names = this.#names
+    next.#durableNames = this.#durableNames
+    next.#pending = this.#pending
+    return next
   }
 
   /** The disk after a power cut. This one is left as it is. */
@@ -214,6 +228,10 @@ export class MemoryDisk implements Disk {
     })
   }
 
+  async freeBytes(dir: string): Promise<number> {
+    return this.#call({ op: 'stat', path: dir }, () => this.free)
+  }
+
   #parentOf(path: string): void {
     if (this.#names.get(dirname(path))?.kind !== 'directory') throw systemError('ENOENT', 'open')
   }
@@ -245,9 +263,9 @@ export class MemoryDisk implements Disk {
   }
 
   async #call<T>(what: Pick<DiskCall, 'op' | 'path'>, act: (fault?: { taken?: number }) => T): Promise<T> {
-    await null
-    if (this.#isHalted) return never()
     const isChange = !READS.has(what.op)
+    await (isChange ? this.gate?.(what) : undefined)
+    if (this.#isHalted) return never()
     if (isChange) {
       this.#count += 1
       this.calls.push(`${what.op} ${what.path}`)
