@@ -50,7 +50,8 @@ export class Engine {
         this.#enqueue(mission)
         break
       case 'ask':
-        this.#expiries.put(mission.id, this.#approvalMs(mission))
+        // From now on, not from the record's wall time: the wall clock may have jumped since that was taken.
+        this.#expiries.put(mission.id, this.#ports.settings.approval_days * DAY_MS)
         break
       case 'execute':
         // Here, in the claim's own turn: whoever decides next finds an attempt that can be stopped.
