@@ -61,6 +61,11 @@ function program(): Command {
       (await import('./cli/modules.ts')).setRunning(cli, command, module),
     )
   }
+  withKey(
+    add('unlock <module>', 'open a module that an omen locked', async (cli, [module = ''], options) =>
+      (await import('./cli/modules.ts')).unlock(cli, module, options),
+    ).requiredOption('--reason <text>', 'recorded with it'),
+  )
   add('scale <module> <count>', 'run so many instances of a module, from now on', async (cli, args) => {
     const [module = '', count = ''] = args
     return (await import('./cli/modules.ts')).scale(cli, module, count)
@@ -87,7 +92,12 @@ function program(): Command {
     .option('-f, --follow', 'go on with what it says')
     .option('-n, --lines <count>', 'at most so many', '100')
   missionCommands(nexus)
-  add('omens', 'failures that repeat, counted', async (cli) => (await import('./cli/insight.ts')).omens(cli))
+  add('omens', 'failures that repeat, counted', async (cli, _, options) =>
+    (await import('./cli/insight.ts')).omens(cli, options),
+  )
+    .option('--module <module>')
+    .addOption(new Option('--level <level>', 'at this level').choices(['ignore', 'warn', 'intervene', 'lock']))
+    .option('--kind <kind>')
   add('predictions', 'what is likely to go wrong, and how earlier statements held', async (cli) =>
     (await import('./cli/insight.ts')).predictions(cli),
   )

@@ -69,7 +69,7 @@ export async function compose(ground: Ground): Promise<Parts> {
     onBug: ground.fatal,
   })
   stops.push('ports', () => ports.close())
-  const environment = await moduleEnvironment(ground, late, { hosts, ports, health, lines })
+  const environment = await moduleEnvironment(ground, late, { hosts, ports, health, lines, insight })
   const supervisor = new Supervisor(environment, (moduleId) => health.verdict(moduleId))
   const missions = makeMissions(ground, late, supervisor, insight)
   const meters = metersOf(supervisor, ports, missions, insight, ground.publishedKeyActive)
@@ -213,6 +213,7 @@ function makeMissions(ground: Ground, late: Late, supervisor: Supervisor, insigh
       put: (bytes) => memory().artifacts.put(bytes),
       get: (sha256) => memory().artifacts.get(sha256),
     },
+    omenOver: (moduleId) => insight.omenOver(moduleId),
     clock,
     chance,
     log: (level, message, fields) => log.write(level, message, fields),

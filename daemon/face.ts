@@ -54,7 +54,7 @@ export function faceOf(parts: Parts, life: Life): Daemon {
       artifact: (missionId, name) => missions.artifact(missionId, name),
     },
     insight: {
-      omens: () => insight.omens(),
+      omens: (filter) => insight.omens(filter),
       predictions: () => insight.predictions(),
       templates: () => insight.runes(),
     },

@@ -28,6 +28,7 @@ export function commandHandlers(
     get_status: async ({ module_id }, principal) =>
       module_id === undefined ? questions.status(principal) : questions.moduleStatus(module_id),
     get_metrics: async ({ module_id }) => {
+    unlock_module: (params, principal) => supervisor.unlockModule(params, actorOf(principal)),
       if (module_id !== undefined) supervisor.unit(module_id)
       const { contentType, text } = await questions.metricsText(module_id)
       return { content_type: contentType, text }

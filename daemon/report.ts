@@ -51,7 +51,8 @@ export function metersOf(
     approvalsPending: () => missions.pendingApprovals,
     omens: () => {
       const counts: Record<string, number> = {}
-      for (const { level } of insight.omens().omens) counts[level] = (counts[level] ?? 0) + 1
+      // One that is held is not active: the system omen is, in its place.
+      for (const { level, held } of insight.omens().omens) if (!held) counts[level] = (counts[level] ?? 0) + 1
       return counts
     },
     briers: () => {

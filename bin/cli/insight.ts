@@ -1,23 +1,37 @@
 import type { Cli } from './cli.ts'
 import { EXIT } from './exit.ts'
-import { clean, since, table, tone } from './text.ts'
+import { age, clean, since, table, tone } from './text.ts'
 
 interface Omen {
-  readonly key: string
   readonly module_id: string | null
   readonly kind: string
   readonly level: string
+  readonly held: boolean
   readonly count: number
+  readonly score: number
+  readonly because: string
+  readonly evidence: readonly string[]
   readonly last_seen: string
   readonly next_level: { readonly level: string; readonly at: number } | null
+  readonly probation_until: string | null
+}
+
+export interface OmenFilter {
+  readonly module?: string
+  readonly level?: string
+  readonly kind?: string
 }
 
 /** `nexus omens`: repeated failures, counted. */
-export async function omens(cli: Cli): Promise<number> {
-  const list = await cli.get<{ omens: readonly Omen[] }>('/v1/system/omens')
+export async function omens(cli: Cli, { module, level, kind }: OmenFilter): Promise<number> {
+  const query = new URLSearchParams()
+  for (const [name, value] of Object.entries({ module, level, kind })) {
+    if (value !== undefined) query.set(name, value)
+  }
+  const list = await cli.get<{ omens: readonly Omen[] }>(`/v1/system/omens?${query}`)
   if (cli.json) cli.printJson(list)
-  else if (list.omens.length === 0) cli.print('no omens: nothing has failed repeatedly\n')
-  else cli.print(omensText(list.omens, cli.clock.now()))
+  else if (list.omens.length > 0) cli.print(omensText(list.omens, cli.clock.now()))
+  else cli.print(query.size > 0 ? 'no such omens\n' : 'no omens: nothing has failed repeatedly\n')
   return EXIT.ok
 }
 
@@ -26,16 +40,24 @@ export function omensText(omens: readonly Omen[], nowMs: number): string {
     [
       {
         head: 'LEVEL',
-        cell: ({ level }) => level,
-        paint: (cell, { level }) =>
-          tone(level === 'ignore' ? 'dim' : level === 'warn' ? 'warn' : 'bad', cell),
+        cell: ({ level, held }) => (held ? `${level} (held)` : level),
+        paint: (cell, { level, held }) =>
+          tone(level === 'ignore' || held ? 'dim' : level === 'warn' ? 'warn' : 'bad', cell),
       },
       { head: 'COUNT', align: 'right', cell: ({ count }) => String(count) },
+      { head: 'SCORE', align: 'right', cell: ({ score }) => score.toFixed(1) },
       { head: 'NEXT', cell: ({ next_level: next }) => (next === null ? '-' : `${next.level} at ${next.at}`) },
       { head: 'LAST', align: 'right', cell: (omen) => since(omen.last_seen, nowMs) },
       { head: 'MODULE', cell: (omen) => omen.module_id ?? '-' },
       { head: 'KIND', cell: ({ kind }) => kind },
-      { head: 'PATTERN', cell: ({ key }) => key },
+      {
+        head: 'PROBATION',
+        align: 'right',
+        cell: ({ probation_until: until }) =>
+          until === null ? '-' : age(Math.max(0, Date.parse(until) - nowMs)),
+      },
+      { head: 'BECAUSE', cell: ({ because }) => because },
+      { head: 'EVIDENCE', cell: ({ evidence }) => evidence.join(', ') },
     ],
     omens,
   )

@@ -62,6 +62,7 @@ export function moduleText(module: ModuleStatus, nowMs: number): string {
     ['desired', module.desired],
     ['next try', module.next_retry_at ?? undefined],
     ['health', [module.health.status, module.health.reason].filter(Boolean).join(': ')],
+    ['omen', omenText(module.omen)],
     ['version', `${module.version ?? '-'} (generation ${module.generation?.slice(0, 12) ?? '-'})`],
     ['replicas', `${module.replicas.ready} of ${module.replicas.desired} ready`],
     ['restarts', String(module.restarts)],
@@ -88,6 +89,17 @@ export function moduleText(module: ModuleStatus, nowMs: number): string {
     module.instances,
   )
   return `${head}\n${instances}`
+}
+
+function omenText({
+  level,
+  because,
+  held,
+  probation_until: until,
+}: ModuleStatus['omen']): string | undefined {
+  const probation = until === null ? [] : [`on probation until ${until}`]
+  const standing = because === null ? [] : [`${held ? 'held' : level}: ${because}`]
+  return [...standing, ...probation].join('; ') || undefined
 }
 
 /** What a reload came to, in one sentence. */

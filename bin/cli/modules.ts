@@ -10,6 +10,7 @@ import type {
 import { parseAction, parseDuration, parseInteger, parseJson, parseValue } from './arguments.ts'
 import type { Cli } from './cli.ts'
 import { EXIT } from './exit.ts'
+import { operatorKey } from './key.ts'
 import {
   daemonText,
   explanationText,
@@ -90,6 +91,22 @@ export async function setRunning(cli: Cli, command: 'start' | 'stop', moduleId: 
   })
   if (cli.json) cli.printJson(result)
   else cli.print(`${result.module_id} is ${result.state}\n`)
+  return EXIT.ok
+}
+
+/** `nexus unlock <module> --reason …`: opens what an omen locked; the key is shown with this one request. */
+export async function unlock(cli: Cli, moduleId: string, options: { reason: string }): Promise<number> {
+  interface Unlocked {
+    readonly module_id: string
+    readonly state: string
+    readonly probation_until: string | null
+  }
+  const params = { module_id: moduleId, operator_key: operatorKey(cli), reason: options.reason }
+  const result = await cli.command<Unlocked>('unlock_module', params)
+  if (cli.json) cli.printJson(result)
+  else cli.print(`${result.module_id} is ${result.state}\n`)
+  if (result.probation_until !== null && !cli.json)
+    cli.note(`until ${result.probation_until} it is locked again at its seventh failure`)
   return EXIT.ok
 }
 

@@ -19,6 +19,8 @@ interface CommandEntry {
   /** Changes nothing: not audited unless refused. */
   readonly reads?: true
   /** Answers 501 in this version. */
+  /** Needs the operator key itself, whatever else proves who asks. */
+  readonly key?: true
   readonly later?: true
 }
 
@@ -58,12 +60,13 @@ export const COMMANDS = {
     params: Type.Object(
       {
         module_id: ModuleRef,
-        operator_key: OperatorKey,
+        // It may come as a header instead.
+        operator_key: Type.Optional(OperatorKey),
         reason: Type.String({ minLength: 1, maxLength: 500 }),
       },
       closed,
     ),
-    later: true,
+    key: true,
   },
   get_status: {
     say: 'the state of the daemon, or of one module',
@@ -151,6 +154,23 @@ export const COMMANDS = {
     ),
   },
 } as const satisfies Record<string, CommandEntry>
+  schedule_maintenance: {
+    say: "upkeep of the daemon's own records as a mission: now, at a time, or by cron",
+    permission: 'maintenance.run',
+    params: ScheduleMaintenanceSchema,
+    key: true,
+  },
+  cancel_maintenance: {
+    say: 'removes a schedule of maintenance; a run that is under way goes on',
+    permission: 'maintenance.run',
+    params: CancelMaintenanceSchema,
+    key: true,
+  },
+  maintain: {
+    say: 'does the work of a run of maintenance that is under way, for the module that was given it',
+    permission: 'maintenance.run',
+    params: MaintainSchema,
+  },
 
 export type CommandName = keyof typeof COMMANDS
 export type CommandParams<Name extends CommandName> = Static<(typeof COMMANDS)[Name]['params']>

@@ -82,6 +82,7 @@ export const FACT_TYPES = [
   'module.crashloop',
   'module.health_changed',
   'module.self_tested',
+  'module.unlocked',
   'mission.created',
   'mission.approved',
   'mission.rejected',

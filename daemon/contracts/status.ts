@@ -80,11 +80,25 @@ export type ModuleBrief = Pick<
 > & { readonly instances: readonly Pick<InstanceStatus, 'memory_bytes' | 'loop_lag_ms'>[] }
 
 /** One TCP port that the daemon owns and forwards to instances of a module. */
+  readonly omen: ModuleOmen
 export interface PortStatus {
   readonly name: string
   readonly host: string
   readonly port: number
   /** Connections that are forwarded now. */
+/** What repeated failures mean for a module now. */
+export interface ModuleOmen {
+  readonly level: 'ignore' | 'warn' | 'intervene' | 'lock'
+  /** Which failure, and how often; null while nothing has been repeated. */
+  readonly because: string | null
+  /** Since when it stands at this level; RFC 3339. */
+  readonly since: string | null
+  /** Until then it is locked again at its seventh failure: it was unlocked less than a day before. */
+  readonly probation_until: string | null
+  /** Many modules fail at once: the cause is not this one, so what its omen asks for is not done. */
+  readonly held: boolean
+}
+
   readonly open: number
   /** Connections that wait for an instance. */
   readonly waiting: number

@@ -35,6 +35,11 @@ export function levelAt({ score, count }: Cusum, onProbation = false): OmenLevel
   return reached?.level ?? 'ignore'
 }
 
+/** The level of so many minutes in a row beyond a limit, which is a score of its own. */
+export function levelOfRun(count: number, onProbation = false): OmenLevel {
+  return levelAt({ score: Number.POSITIVE_INFINITY, count }, onProbation)
+}
+
 /** The next harder level and the count it takes; undefined at the top. */
 export function nextLevel(
   level: OmenLevel,

@@ -57,3 +57,10 @@ export function sharesInTenths(shares: readonly number[], total: number): number
   for (const { index } of byRemainder.slice(0, Math.max(0, missing))) tenths[index] = (tenths[index] ?? 0) + 1
   return tenths.map((share) => share / 10)
 }
+
+/** The middle value; the mean of the two middle ones where there are two. NaN of nothing. */
+export function median(values: readonly number[]): number {
+  const sorted = values.toSorted((one, other) => one - other)
+  const middle = sorted.length / 2
+  return ((sorted[Math.ceil(middle) - 1] ?? Number.NaN) + (sorted[Math.floor(middle)] ?? Number.NaN)) / 2
+}

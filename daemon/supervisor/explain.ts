@@ -1,5 +1,6 @@
 import { NexusError } from '../contracts/failure.ts'
-import type { Explanation, ModuleState } from '../contracts/status.ts'
+import type { Explanation, ModuleOmen, ModuleState } from '../contracts/status.ts'
+import { effectOf, shownOf } from './omened.ts'
 import type { ModuleMemory } from './remembered.ts'
 import type { Unit } from './unit.ts'
 
@@ -12,6 +13,7 @@ interface Plight {
 
 /** Where an explanation looks things up. */
 export interface Surroundings {
+  readonly omen: ModuleOmen
   readonly memory: ModuleMemory
   /** What it requires may be the reason. */
   find(moduleId: string): Unit | undefined
@@ -19,13 +21,16 @@ export interface Surroundings {
 
 /** Why a module is in its state, from the facts that led there, what happens next, and what to do. */
 export function explainModule(unit: Unit, surroundings: Surroundings): Explanation {
-  const { blockedOn, next, remedy } = PLIGHTS[unit.state](unit, surroundings)
+  const { omen, memory } = surroundings
+  const { state, sinceMs } = shownOf(unit, omen)
+  const { blockedOn, next, remedy } = PLIGHTS[state](unit, surroundings)
+  const effect = state === 'locked' ? undefined : effectOf(omen)
   return {
-    state: unit.state,
-    since: new Date(unit.sinceMs).toISOString(),
-    because: surroundings.memory.recent,
+    state,
+    since: new Date(sinceMs).toISOString(),
+    because: memory.recent,
     blocked_on: blockedOn ?? null,
-    next,
+    next: effect === undefined ? next : `${next}; ${effect}`,
     remedy: remedy ?? null,
   }
 }
@@ -69,10 +74,10 @@ const PLIGHTS: Readonly<Record<ModuleState, (unit: Unit, around: Surroundings) =
     next: 'nothing, until its code or its settings change, or an operator starts it',
     remedy: cureOf(unit, memory),
   }),
-  locked: ({ id, because }) => ({
-    blockedOn: because,
-    next: 'nothing, until an operator unlocks it',
-    remedy: `\`nexus unlock ${id}\``,
+  locked: ({ id }, { omen }) => ({
+    blockedOn: omen.because ?? 'an omen',
+    next: 'no mission of it is claimed until an operator unlocks it; its instances stay up, and can be called by hand',
+    remedy: `find out why it fails (\`nexus omens\`), correct it, then \`nexus unlock ${id} --reason …\``,
   }),
 }
 

@@ -1,5 +1,6 @@
 import assert from 'node:assert'
 import type { Acceptance } from './acceptance.ts'
+import { patientRules } from './omened.ts'
 import type { Requirements } from './requirements.ts'
 import type { Crash, RestartRules } from './restart-policy.ts'
 import { EXIT_CONFIG } from './start-failure.ts'
@@ -46,7 +47,8 @@ export class Losses {
 
   #restart(crash: Crash, because: string, rules: RestartRules): void {
     const { retries, note, post } = this.#parts.core
-    const verdict = retries.judge(crash, rules)
+    const omen = this.#parts.core.env.omenOver?.(this.#parts.core.id)
+    const verdict = retries.judge(crash, omen === undefined ? rules : patientRules(rules, omen))
     switch (verdict.restart) {
       case 'never':
         post('done', `${because}; its restart policy is ${rules.policy}`)

@@ -2,10 +2,12 @@ import type {
   HealthStatus,
   InstanceStatus,
   ModuleBrief,
+  ModuleOmen,
   ModuleState,
   ModuleStatus,
 } from '../contracts/status.ts'
 import { redacted } from '../telemetry/redact.ts'
+import { shownOf } from './omened.ts'
 import type { Replica } from './replica-set.ts'
 import type { Unit } from './unit.ts'
 
@@ -22,16 +24,19 @@ const UNHEALTHY: ReadonlySet<ModuleState> = new Set(['invalid', 'failed', 'crash
  * Health as everybody sees it: a module stopped on purpose is degraded; one that cannot serve is unhealthy; one that
  * serves is what its own health says.
  */
-function healthOf(unit: Unit, verdict: HealthVerdict | undefined): HealthVerdict {
-  const { state } = unit
+function healthOf(
+  unit: Unit,
+  { state, because }: Pick<ModuleStatus, 'state' | 'because'>,
+  verdict: HealthVerdict | undefined,
+): HealthVerdict {
   if (state === 'stopped' || (state === 'stopping' && unit.wanted === 'stopped')) {
     return { status: 'degraded', reason: 'it is stopped on purpose' }
   }
   if (unit.replicasWanted === 0 && !UNHEALTHY.has(state)) {
     return { status: 'degraded', reason: 'it is scaled to none' }
   }
-  if (UNHEALTHY.has(state)) return { status: 'unhealthy', reason: unit.because }
-  if (!unit.ready) return { status: 'unhealthy', reason: `it is ${state}: ${unit.because}` }
+  if (UNHEALTHY.has(state)) return { status: 'unhealthy', reason: because }
+  if (!unit.ready) return { status: 'unhealthy', reason: `it is ${state}: ${because}` }
   return verdict ?? { status: 'healthy', reason: null }
 }
 
@@ -40,13 +45,15 @@ export function moduleBrief(
   unit: Unit,
   verdict: HealthVerdict | undefined,
   ports: ModuleStatus['listen'],
+  omen: ModuleOmen,
 ): ModuleBrief {
   const { manifest, replicas } = unit
+  const { state, because } = shownOf(unit, omen)
   return {
     module_id: unit.id,
-    state: unit.state,
-    because: unit.because,
-    health: healthOf(unit, verdict),
+    state,
+    because,
+    health: healthOf(unit, { state, because }, verdict),
     critical: manifest?.critical ?? false,
     listen: ports,
     replicas: {
@@ -66,18 +73,20 @@ export function moduleStatus(
   verdict: HealthVerdict | undefined,
   isolation: ModuleStatus['isolation'],
   ports: ModuleStatus['listen'],
+  omen: ModuleOmen,
   nowMs: number,
 ): ModuleStatus {
   const { manifest, replicas, generation } = unit
+  const { state, because, sinceMs } = shownOf(unit, omen)
   return {
     module_id: unit.id,
     description: manifest?.description ?? '',
-    state: unit.state,
+    state,
     desired: unit.wanted,
-    since: new Date(unit.sinceMs).toISOString(),
-    because: unit.because,
+    since: new Date(sinceMs).toISOString(),
+    because,
     next_retry_at: unit.retryAtMs === undefined ? null : new Date(unit.retryAtMs).toISOString(),
-    health: healthOf(unit, verdict),
+    health: healthOf(unit, { state, because }, verdict),
     generation: generation?.id ?? null,
     version: manifest?.version ?? null,
     runtime: manifest?.runtime ?? 'process',
@@ -92,6 +101,7 @@ export function moduleStatus(
     last_reload: unit.lastReload ?? null,
     config: configFor(unit),
     isolation: replicas.find(({ instance }) => instance)?.instance?.isolation ?? wallFor(unit, isolation),
+    omen,
     uptime_seconds: unit.ready ? Math.max(0, (nowMs - unit.sinceMs) / 1_000) : 0,
     actions: Object.keys(manifest?.actions ?? {}),
     categories: manifest?.categories ?? [],

@@ -3,6 +3,7 @@ import type { ModuleOverride } from '../contracts/config.ts'
 import type { Actor, Fact, FactDraft } from '../contracts/fact.ts'
 import type { Manifest } from '../contracts/manifest.ts'
 import type { ArtifactRef, MissionContext, RecordPaths } from '../contracts/module.ts'
+import type { ModuleOmen } from '../contracts/status.ts'
 import type { LogParams, MetricsParams } from '../contracts/wire.ts'
 import type { HostPool, Instance } from '../host/port.ts'
 import type { Chance } from '../kit/chance.ts'
@@ -32,6 +33,8 @@ export interface SupervisorEnvironment {
   /** A unit is no longer what it was: state, replicas or settings. */
   changed(subject: UnitView): void
   log(level: 'debug' | 'info' | 'warn' | 'error', message: string, fields?: object): void
+  /** What omens say of a module; nothing, where nobody looks for them. */
+  omenOver?(moduleId: string): ModuleOmen
   /** A bug in the supervisor itself: the daemon must not limp on. */
   onBug(error: unknown): void
   /** `modules` of the configuration. */
@@ -82,6 +85,8 @@ export interface ModuleOutlook {
   /** It is on disk with a valid manifest. */
   readonly known: boolean
   readonly locked: boolean
+  /** So many missions may use it at once; as many as lanes and actions allow when absent. */
+  readonly missionsMax?: number
   /** A call would be taken, at once or after a wait. */
   readonly callable: boolean
   readonly generation: string | undefined

@@ -72,7 +72,8 @@ export class Remembered {
 
   fold(fact: Fact): void {
     const moduleId = fact.d['module_id']
-    if (!fact.type.startsWith('module.') || typeof moduleId !== 'string') return
+    const speaks = fact.type.startsWith('module.') || fact.type === 'omen.changed'
+    if (!speaks || typeof moduleId !== 'string') return
     const memory = this.of(moduleId)
     memory.recent = [
       ...memory.recent.slice(1 - RECENT_MAX),
@@ -164,6 +165,7 @@ function detailOf({ d: { stack } }: Fact): { detail?: string } {
 
 /** One sentence for a fact, in words an operator reads. */
 function sayOf({ type, d }: Fact): string {
+  if (type === 'omen.changed') return `${d['level']}, after ${d['previous']}: ${d['because'] ?? d['key']}`
   const what = type.slice('module.'.length).replaceAll('_', ' ')
   // A reason has the figure in its sentence.
   const told = d['reason'] === undefined ? d : { ...d, missing_ms: undefined }

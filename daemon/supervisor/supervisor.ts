@@ -5,6 +5,7 @@ import type { ActionSpecification } from '../contracts/manifest.ts'
 import type {
   Explanation,
   ModuleBrief,
+  ModuleOmen,
   ModuleState,
   ModuleStatus,
   ReloadPlan,
@@ -16,6 +17,7 @@ import { configureModule } from './configure.ts'
 import { DiskChanges } from './disk-changes.ts'
 import { explainModule } from './explain.ts'
 import { type HealthVerdict, moduleBrief, moduleStatus } from './module-status.ts'
+import { NO_OMEN, unlockModule } from './omened.ts'
 import type { ActionAnswer, ActionCall, ModuleOutlook, SupervisorEnvironment } from './port.ts'
 import { type ReloadBooks, reloadModule, rollbackModule } from './reload-commands.ts'
 import { type Books, Remembered } from './remembered.ts'
@@ -115,6 +117,16 @@ export class Supervisor {
     return { module_id: moduleId, state: unit.state }
   }
 
+  /** @throws NexusError `MODULE_WRONG_STATE` when it is not locked. */
+  async unlockModule(
+    { module_id, reason }: CommandParams<'unlock_module'>,
+    actor: Actor,
+  ): Promise<{ module_id: string; state: ModuleState; probation_until: string | null }> {
+    const unit = this.unit(module_id)
+    const omen = (): ModuleOmen => this.#omen(unit)
+    return unlockModule(unit, reason, actor, { omen, append: (draft) => this.#env.append(draft) })
+  }
+
   /**
    * @throws NexusError `RELOAD_ROLLED_BACK`, `MODULE_INVALID`, `MODULE_WRONG_STATE`, `GENERATION_UNKNOWN`,
    *   `NOT_AVAILABLE`.
@@ -174,7 +186,9 @@ export class Supervisor {
   /** In no order. */
   briefs(): ModuleBrief[] {
     const { ports } = this.#env
-    return this.units.map((unit) => moduleBrief(unit, this.#verdicts(unit.id), ports.status(unit.id)))
+    return this.units.map((unit) =>
+      moduleBrief(unit, this.#verdicts(unit.id), ports.status(unit.id), this.#omen(unit)),
+    )
   }
 
   status(moduleId: string): ModuleStatus {
@@ -182,7 +196,9 @@ export class Supervisor {
   }
 
   explain(moduleId: string): Explanation {
-    return explainModule(this.unit(moduleId), {
+    const unit = this.unit(moduleId)
+    return explainModule(unit, {
+      omen: this.#omen(unit),
       memory: this.#remembered.of(moduleId),
       find: (id) => this.#roster.get(id),
     })
@@ -194,9 +210,11 @@ export class Supervisor {
 
   outlook(moduleId: string): ModuleOutlook {
     const unit = this.#roster.get(moduleId)
+    const level = unit === undefined ? 'ignore' : this.#omen(unit).level
     return {
       known: unit?.manifest !== undefined,
-      locked: unit?.state === 'locked',
+      locked: level === 'lock',
+      ...MISSIONS_MAX[level],
       callable: unit?.callable ?? false,
       generation: unit?.generation?.id,
     }
@@ -214,7 +232,13 @@ export class Supervisor {
 
   #status(unit: Unit): ModuleStatus {
     const { hosts, ports, clock } = this.#env
-    return moduleStatus(unit, this.#verdicts(unit.id), hosts.isolation, ports.status(unit.id), clock.now())
+    const verdict = this.#verdicts(unit.id)
+    const omen = this.#omen(unit)
+    return moduleStatus(unit, verdict, hosts.isolation, ports.status(unit.id), omen, clock.now())
+  }
+
+  #omen({ id }: Unit): ModuleOmen {
+    return this.#env.omenOver?.(id) ?? NO_OMEN
   }
 
   async #startWanted(moduleId: string, because: string): Promise<void> {
@@ -266,3 +290,11 @@ export class Supervisor {
     throw new NexusError('ACTION_UNKNOWN', { module: unit.id, action, nearest: didYouMean(action, known) })
   }
 }
+
+/** How many missions may use a module at once, where an omen limits it. */
+const MISSIONS_MAX = {
+  ignore: {},
+  warn: {},
+  intervene: { missionsMax: 1 },
+  lock: { missionsMax: 0 },
+} as const satisfies Record<ModuleOmen['level'], Pick<ModuleOutlook, 'missionsMax'>>

@@ -374,11 +374,13 @@ t.test('modules, omens, predictions and runes are told in words', async (t) => {
     ),
     `state  backoff for 3m\nnext   a try in 4 s\nbecause\n  ${at}  5  module.crashed  exit 1\n`,
   )
-  const omen = { key: 'k', module_id: null, kind: 'crashed', level: 'warn', count: 3, last_seen: at }
+  const omen = { module_id: null, kind: 'crashed', level: 'warn', count: 3, score: 3.3, last_seen: at }
+  const told = { because: '3 crashes', evidence: ['seq:7'], probation_until: null, held: false }
   t.match(
-    omensText([{ ...omen, next_level: { level: 'intervene', at: 7 } }], nowMs),
-    /warn {7}3 {2}intervene at 7 {4}3m {2}-/,
+    omensText([{ ...omen, ...told, next_level: { level: 'intervene', at: 7 } }], nowMs),
+    /warn {7}3 {4}3\.3 {2}intervene at 7 {4}3m {2}- .* - {2}3 crashes {2}seq:7/,
   )
+  t.match(omensText([{ ...omen, ...told, held: true, next_level: null }], nowMs), /warn \(held\)/)
   const prediction = {
     statement: 'it fails',
     probability: 0.12,

@@ -67,6 +67,7 @@ function status(id: string, health: HealthStatus, more: Partial<ModuleStatus> = 
     last_reload: null,
     config: {},
     isolation: 'none',
+    omen: { level: 'ignore', because: null, since: null, probation_until: null, held: false },
     uptime_seconds: 0,
     actions: [],
     categories: [],

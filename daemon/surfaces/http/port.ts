@@ -31,7 +31,7 @@ export interface Daemon {
   readonly gate: GateDoor
   readonly missions: MissionReader
   readonly insight: {
-    omens(): object
+    omens(filter: OmenFilter): object
     predictions(): object
     templates(): object
   }
@@ -46,6 +46,13 @@ interface MissionReader {
   get(missionId: string): MissionDetail | Promise<MissionDetail>
   /** `{missions, count, next}`, newest first. */
   list(filter: MissionFilter): object | Promise<object>
+/** Which omens are asked for. */
+export interface OmenFilter {
+  readonly module?: string
+  readonly level?: string
+  readonly kind?: string
+}
+
   /** @throws NexusError `MISSION_UNKNOWN`, `ARTIFACT_UNKNOWN`. */
   artifact(
     missionId: string,

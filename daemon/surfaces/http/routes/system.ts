@@ -17,7 +17,11 @@ export function systemRoutes(app: FastifyInstance, daemon: Daemon, callers: Call
     app.get(path, describe.read(id, 'system', 'how the daemon is'), () => healthOf(daemon))
   }
 
-  for (const what of ['omens', 'predictions', 'templates'] as const) {
+  app.get('/v1/system/omens', describe.omens, async (request) => {
+    await callers.allowed(request, 'status.read')
+    return daemon.insight.omens(request.query as OmenFilter)
+  })
+  for (const what of ['predictions', 'templates'] as const) {
     app.get(`/v1/system/${what}`, describe.read(`system_${what}`, 'system', WHAT[what]), async (request) => {
       await callers.allowed(request, 'status.read')
       return daemon.insight[what]()
@@ -77,7 +81,6 @@ export function systemRoutes(app: FastifyInstance, daemon: Daemon, callers: Call
 }
 
 const WHAT = {
-  omens: 'repeated patterns, counted, with what they lead to',
   predictions: 'stated probabilities, open and scored',
   templates: 'learned plans (runes)',
 } as const
