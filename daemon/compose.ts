@@ -16,8 +16,10 @@ import type { HostPool } from './host/port.ts'
 import { Insight } from './insight/insight.ts'
 import { createPortKeeper } from './listen/listen.ts'
 import type { PortKeeper } from './listen/port.ts'
+import type { Maintenance } from './maintenance/maintenance.ts'
 import { Memory } from './memory.ts'
 import { Missions } from './missions/missions.ts'
+import { resourceReadings } from './readings.ts'
 import { daemonStatus, metersOf } from './report.ts'
 import { isLoopback } from './security/loopback.ts'
 import { nodeDisk } from './storage/node-disk.ts'
@@ -26,6 +28,7 @@ import { Supervisor } from './supervisor/supervisor.ts'
 import type { Meters } from './telemetry/meters.ts'
 import { RecentLines } from './telemetry/recent-lines.ts'
 import type { TelemetryRecorder } from './telemetry/recorder.ts'
+import { makeMaintenance } from './upkeep.ts'
 
 /** The parts of a running daemon, wired; nothing of it listens yet, and no module runs. */
 export interface Parts {
@@ -33,6 +36,7 @@ export interface Parts {
   readonly missions: Missions
   readonly insight: Insight
   readonly gate: Gate
+  readonly maintenance: Maintenance
   readonly memory: Memory
   readonly meters: Meters
   readonly lines: RecentLines
@@ -72,27 +76,39 @@ export async function compose(ground: Ground): Promise<Parts> {
   const environment = await moduleEnvironment(ground, late, { hosts, ports, health, lines, insight })
   const supervisor = new Supervisor(environment, (moduleId) => health.verdict(moduleId))
   const missions = makeMissions(ground, late, supervisor, insight)
+  const maintenance = makeMaintenance(ground, {
+    missions,
+    gate: () => gate,
+    upkeep: () => opened(late.memory, 'the journal').upkeep,
+    append: (draft) => append(late, draft),
+  })
   const meters = metersOf(supervisor, ports, missions, insight, ground.publishedKeyActive)
   const status = (principal: Principal): DaemonStatus =>
-    daemonStatus(supervisor, settings, principal, (clock.elapsed() - startedMs) / 1_000)
-  const gate = makeGate(ground, late, { supervisor, missions, meters, status })
+    daemonStatus({ supervisor, missions }, settings, principal, (clock.elapsed() - startedMs) / 1_000)
+  const gate = makeGate(ground, late, { supervisor, missions, maintenance, meters, status })
   environment.command = (moduleId, name, params) => moduleCommand(supervisor, gate, moduleId, name, params)
   late.meters = meters
 
   const telemetry = openTelemetry(ground, (lines) => meters.telemetryLost(lines))
   const listeners = new Set<(fact: Fact) => void>()
-  const memory = await openMemory(ground, { insight, supervisor, missions, gate, meters }, (fact) => {
+  const rooms = { insight, supervisor, missions, maintenance, gate, meters }
+  const memory = await openMemory(ground, rooms, (fact) => {
     meters.fold(fact)
     telemetry.fold(fact)
+    maintenance.heard(fact)
     for (const listener of listeners) listener(fact)
   })
   late.memory = memory
+  stops.push('maintenance', () => maintenance.stop())
+  watchResources(ground, { supervisor, missions, insight, telemetry })
+  stops.push('insight', () => insight.stop())
 
   return {
     supervisor,
     missions,
     insight,
     gate,
+    maintenance,
     memory,
     meters,
     lines,
@@ -120,6 +136,28 @@ function makeInsight({ clock, settings, log }: Ground, late: Late): Insight {
         log.error('an omen was not recorded', { err: error }),
       )
     },
+    propose: (draft) => {
+      // What is not recorded is proposed again.
+      append(late, draft).catch((error: unknown) =>
+        log.warn(`${draft.type} was not recorded`, { err: error }),
+      )
+    },
+  })
+}
+
+/** Rides on the sample that is taken anyway, so that nothing wakes up for it. */
+function watchResources(
+  { settings, paths, log }: Ground,
+  rooms: Pick<Parts, 'supervisor' | 'missions' | 'insight' | 'telemetry'>,
+): void {
+  const { supervisor, missions, insight, telemetry } = rooms
+  const { queue_max: queueMax } = settings.missions
+  const read = resourceReadings({ supervisor, missions, queueMax, dataDir: paths.root })
+  telemetry.onSample(({ rss_bytes: rssBytes }) => {
+    read(rssBytes).then(
+      (readings) => insight.measured(readings),
+      (error: unknown) => log.warn('resources could not be looked at', { err: error }),
+    )
   })
 }
 
@@ -149,7 +187,8 @@ async function moduleEnvironment(
     ports,
     health,
     lines,
-  }: { hosts: HostPool; ports: PortKeeper; health: HealthWatch; lines: RecentLines },
+    insight,
+  }: { hosts: HostPool; ports: PortKeeper; health: HealthWatch; lines: RecentLines; insight: Insight },
 ): Promise<ModuleEnvironment> {
   const { clock, chance, log, settings, paths } = ground
   const moduleData = join(paths.root, 'module-data')
@@ -172,6 +211,7 @@ async function moduleEnvironment(
     },
     measured: (moduleId, params) => late.meters?.measured(moduleId, params),
     changed: (unit) => health.changed(unit),
+    omenOver: (moduleId) => insight.omenOver(moduleId),
     log: (level, message, fields) => log.write(level, message, fields),
     onBug: ground.fatal,
     overrides: settings.modules,
@@ -189,7 +229,7 @@ async function moduleEnvironment(
 }
 
 function makeMissions(ground: Ground, late: Late, supervisor: Supervisor, insight: Insight): Missions {
-  const { clock, chance, log, settings } = ground
+  const { clock, chance, log, settings, paths } = ground
   const memory = (): Memory => opened(late.memory, 'the journal')
   return new Missions({
     recorder: {
@@ -213,24 +253,24 @@ function makeMissions(ground: Ground, late: Late, supervisor: Supervisor, insigh
       put: (bytes) => memory().artifacts.put(bytes),
       get: (sha256) => memory().artifacts.get(sha256),
     },
-    omenOver: (moduleId) => insight.omenOver(moduleId),
     clock,
     chance,
     log: (level, message, fields) => log.write(level, message, fields),
     settings: settings.missions,
+    freeBytes: () => nodeDisk.freeBytes(paths.root),
   })
 }
 
 function makeGate(
-  { clock, log }: Ground,
+  { clock, log, settings }: Ground,
   late: Late,
-  rooms: Pick<Parts, 'supervisor' | 'missions' | 'meters' | 'status'>,
+  rooms: Pick<Parts, 'supervisor' | 'missions' | 'maintenance' | 'meters' | 'status'>,
 ): Gate {
-  const { supervisor, missions, meters, status } = rooms
+  const { supervisor, missions, maintenance, meters, status } = rooms
   return new Gate({
     clock,
     recorder: { append: (draft) => append(late, draft) },
-    handlers: commandHandlers(supervisor, missions, {
+    handlers: commandHandlers(supervisor, missions, maintenance, {
       status,
       moduleStatus: (moduleId) => supervisor.status(moduleId),
       metricsText: async (moduleId) => ({
@@ -240,6 +280,7 @@ function makeGate(
       called: (moduleId, action, durationMs) => meters.called(moduleId, action, durationMs),
     }),
     missions: missionDesk(missions),
+    rate: { perSecond: settings.missions.rate_per_second, burst: settings.missions.rate_burst },
     passed: (passage) => meters.passed(passage),
     complain: (cause) => log.error('a refusal was not recorded', { err: cause }),
   })
@@ -247,11 +288,11 @@ function makeGate(
 
 async function openMemory(
   ground: Ground,
-  rooms: Pick<Parts, 'insight' | 'supervisor' | 'missions' | 'gate' | 'meters'>,
+  rooms: Pick<Parts, 'insight' | 'supervisor' | 'missions' | 'maintenance' | 'gate' | 'meters'>,
   announced: (fact: Fact) => void,
 ): Promise<Memory> {
   const { clock, settings, paths, log, stops } = ground
-  const { insight, supervisor, missions, gate, meters } = rooms
+  const { insight, supervisor, missions, maintenance, gate, meters } = rooms
   const memory = await Memory.open({
     disk: nodeDisk,
     clock,
@@ -263,6 +304,7 @@ async function openMemory(
       insight,
       modules: projection(supervisor),
       missions: projection(missions),
+      maintenance: projection(maintenance),
       gate: projection(gate),
     },
     missionLine: ({ mid }) => missions.line(mid),

@@ -11,7 +11,7 @@ import { Meters } from './telemetry/meters.ts'
 
 /** What `get_status` answers without a module. */
 export function daemonStatus(
-  supervisor: Supervisor,
+  { supervisor, missions }: { readonly supervisor: Supervisor; readonly missions: Missions },
   { tokens }: Settings,
   { name, roles }: Principal,
   uptimeSeconds: number,
@@ -32,6 +32,7 @@ export function daemonStatus(
       by_state: byState,
     },
     health: { statistics: statisticsOf(modules) },
+    missions: missions.brief(),
   }
 }
 
@@ -55,10 +56,10 @@ export function metersOf(
       for (const { level, held } of insight.omens().omens) if (!held) counts[level] = (counts[level] ?? 0) + 1
       return counts
     },
-    briers: () => {
-      const { skill } = insight.predictions()
-      return Object.fromEntries(skill.flatMap(({ kind, brier }) => (brier === null ? [] : [[kind, brier]])))
-    },
+    briers: () =>
+      Object.fromEntries(
+        insight.skills().flatMap(({ kind, brier }) => (brier === null ? [] : [[kind, brier]])),
+      ),
     publishedKeyActive,
   })
 }

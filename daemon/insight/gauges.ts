@@ -1,16 +1,7 @@
-import type { ModuleId } from '../contracts/ids.ts'
 import { betaQuantile } from './beta.ts'
-import { type Found, keyOf, type PredictionSubject, type Resource, stated } from './prediction.ts'
+import type { Reading, Resource } from './port.ts'
+import { type Found, keyOf, type PredictionSubject, stated } from './prediction.ts'
 import { type Trend, trendOf } from './trend.ts'
-
-/** One look at something that may run out. */
-export interface Reading {
-  /** The daemon's own where absent. */
-  readonly moduleId?: ModuleId
-  readonly resource: Resource
-  readonly used: number
-  readonly limit: number
-}
 
 /**
  * What is used of what may run out: the medians of minutes over the last six hours, in memory only.

@@ -73,3 +73,15 @@ export interface Counterfactual {
   readonly needed: number | null
   readonly sentence: string
 }
+
+/** One look at something that may run out. */
+export interface Reading {
+  /** The daemon's own where absent. */
+  readonly moduleId?: ModuleId
+  readonly resource: Resource
+  readonly used: number
+  readonly limit: number
+}
+
+/** What is measured and may run out. */
+export type Resource = 'memory' | 'disk' | 'descriptors' | 'queue'

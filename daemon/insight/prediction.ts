@@ -1,10 +1,7 @@
 import type { Category, ModuleId } from '../contracts/ids.ts'
 import { rounded } from './numbers.ts'
+import type { Resource } from './port.ts'
 import type { PredictionKind, Skill } from './scores.ts'
-
-/** What is measured and may run out. */
-export const RESOURCES = ['memory', 'disk', 'descriptors', 'queue'] as const
-export type Resource = (typeof RESOURCES)[number]
 
 /** Who a prediction is about: a module, or the daemon itself. */
 export interface PredictionSubject {
