@@ -257,7 +257,7 @@ export const FAILURES = {
   PLAN_INVALID: {
     status: 400,
     say: 'the plan cannot run: {detail}',
-    remedy: 'correct the step named; steps may only need and read steps before them',
+    remedy: 'correct the step named; a step may only read what it needs, directly or through others',
   },
   QUEUE_FULL: {
     status: 429,
@@ -303,10 +303,35 @@ export const FAILURES = {
     say: 'the plan has {steps} steps, the mission may take {max_steps}',
     remedy: 'create it again with more `max_steps`, or with a shorter plan',
   },
+  MAINTENANCE_UNKNOWN: {
+    status: 404,
+    say: 'no maintenance is named {id}',
+    remedy: 'see `nexus maintenance list`',
+  },
+  MAINTENANCE_FULL: {
+    status: 409,
+    say: '{limit} schedules are kept already',
+    remedy: 'remove one: `nexus maintenance remove <id>`',
+  },
+  MAINTENANCE_UNDER_WAY: {
+    status: 409,
+    say: 'a run of {task} is under way, and there is never a second one',
+    remedy: 'wait for its end; `nexus maintenance list` shows its mission',
+  },
+  MAINTENANCE_NOT_DUE: {
+    status: 409,
+    say: 'no run of {id} is under way whose task is {task}',
+    remedy: 'order one: `nexus maintenance run {task}`',
+  },
   ARTIFACT_UNKNOWN: {
     status: 404,
     say: 'the mission has no artifact {name}',
     remedy: 'the mission lists its artifacts: `nexus missions show {mission}`',
+  },
+  ARTIFACTS_EXCEEDED: {
+    status: 413,
+    say: 'the mission would keep {count} artifacts of {bytes} bytes together; the most is {count_max}, of {bytes_max}',
+    remedy: 'let its actions keep fewer or smaller files, or split the mission',
   },
   ARTIFACT_DAMAGED: {
     status: 500,
