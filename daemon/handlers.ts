@@ -23,12 +23,12 @@ export function commandHandlers(
     rollback_module: (params, principal) => supervisor.rollbackModule(params, actorOf(principal)),
     start_module: ({ module_id }, principal) => supervisor.startModule(module_id, actorOf(principal)),
     stop_module: ({ module_id }, principal) => supervisor.stopModule(module_id, actorOf(principal)),
+    unlock_module: (params, principal) => supervisor.unlockModule(params, actorOf(principal)),
     scale_module: (params, principal) => supervisor.scale(params, actorOf(principal)),
     configure: (params, principal) => supervisor.configure(params, actorOf(principal)),
     get_status: async ({ module_id }, principal) =>
       module_id === undefined ? questions.status(principal) : questions.moduleStatus(module_id),
     get_metrics: async ({ module_id }) => {
-    unlock_module: (params, principal) => supervisor.unlockModule(params, actorOf(principal)),
       if (module_id !== undefined) supervisor.unit(module_id)
       const { contentType, text } = await questions.metricsText(module_id)
       return { content_type: contentType, text }

@@ -18,9 +18,9 @@ interface CommandEntry {
   readonly params: TSchema
   /** Changes nothing: not audited unless refused. */
   readonly reads?: true
-  /** Answers 501 in this version. */
   /** Needs the operator key itself, whatever else proves who asks. */
   readonly key?: true
+  /** Answers 501 in this version. */
   readonly later?: true
 }
 
@@ -153,7 +153,6 @@ export const COMMANDS = {
       closed,
     ),
   },
-} as const satisfies Record<string, CommandEntry>
   schedule_maintenance: {
     say: "upkeep of the daemon's own records as a mission: now, at a time, or by cron",
     permission: 'maintenance.run',
@@ -171,6 +170,7 @@ export const COMMANDS = {
     permission: 'maintenance.run',
     params: MaintainSchema,
   },
+} as const satisfies Record<string, CommandEntry>
 
 export type CommandName = keyof typeof COMMANDS
 export type CommandParams<Name extends CommandName> = Static<(typeof COMMANDS)[Name]['params']>

@@ -68,24 +68,12 @@ export interface ModuleStatus {
   readonly last_reload: ReloadResult | null
   readonly config: Readonly<Record<string, unknown>>
   readonly isolation: 'bwrap' | 'node-permission' | 'none'
+  readonly omen: ModuleOmen
   readonly uptime_seconds: number
   readonly actions: readonly string[]
   readonly categories: readonly string[]
 }
 
-/** What is asked of every module at once, and often: by probes, and at each scrape. */
-export type ModuleBrief = Pick<
-  ModuleStatus,
-  'module_id' | 'state' | 'because' | 'health' | 'critical' | 'replicas' | 'listen'
-> & { readonly instances: readonly Pick<InstanceStatus, 'memory_bytes' | 'loop_lag_ms'>[] }
-
-/** One TCP port that the daemon owns and forwards to instances of a module. */
-  readonly omen: ModuleOmen
-export interface PortStatus {
-  readonly name: string
-  readonly host: string
-  readonly port: number
-  /** Connections that are forwarded now. */
 /** What repeated failures mean for a module now. */
 export interface ModuleOmen {
   readonly level: 'ignore' | 'warn' | 'intervene' | 'lock'
@@ -99,6 +87,18 @@ export interface ModuleOmen {
   readonly held: boolean
 }
 
+/** What is asked of every module at once, and often: by probes, and at each scrape. */
+export type ModuleBrief = Pick<
+  ModuleStatus,
+  'module_id' | 'state' | 'because' | 'health' | 'critical' | 'replicas' | 'listen'
+> & { readonly instances: readonly Pick<InstanceStatus, 'memory_bytes' | 'loop_lag_ms'>[] }
+
+/** One TCP port that the daemon owns and forwards to instances of a module. */
+export interface PortStatus {
+  readonly name: string
+  readonly host: string
+  readonly port: number
+  /** Connections that are forwarded now. */
   readonly open: number
   /** Connections that wait for an instance. */
   readonly waiting: number

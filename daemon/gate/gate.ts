@@ -40,6 +40,7 @@ export interface GateParts {
 interface CommandRule {
   readonly permission: Permission
   readonly reads?: true
+  readonly key?: true
   readonly later?: true
 }
 type Handler = (params: object, principal: Principal) => Promise<object>
@@ -47,7 +48,6 @@ type Handler = (params: object, principal: Principal) => Promise<object>
 /** A refusal quotes this much of a name that no command has. */
 const COMMAND_CHARS_MAX = 100
 
-  readonly key?: true
 const COMMAND_CHECKS = Object.fromEntries(
   Object.entries(COMMANDS).map(([name, { params }]) => [name, checker<object>(params)]),
 ) as Record<CommandName, Checker<object>>
@@ -157,21 +157,6 @@ export class Gate implements GateDoor {
   async turnedAway(what: string, cause: unknown): Promise<void> {
     await this.#refuse(what, { kind: 'anonymous', name: 'unproven' }, cause)
   }
-  async missions(principal: Principal, body: unknown): Promise<readonly BatchEnd[]> {
-    const label = 'mission.batch'
-    const startedMs = this.#parts.clock.elapsed()
-    const ends = await this.#orRefuse(label, label, principal, startedMs, () => {
-      this.#rate?.take(principal, sizeOfBatch(body))
-      const { missions } = checked(BATCH_CHECK, body) as { missions: readonly unknown[] }
-      permitEither(principal, MISSION_RULES.create.permissions)
-      return this.#askForAll(missions, { principal, operatorKey: principal.kind === 'key' })
-    })
-    this.#pass(label, 'done', startedMs)
-    const refused = ends.filter((end) => end instanceof NexusError)
-    await Promise.all(refused.map((cause) => this.#refuse('mission.create', actorOf(principal), cause)))
-    return ends
-  }
-
 
   /** Writes what is still counted of a flood of refusals. */
   async close(): Promise<void> {
@@ -187,6 +172,9 @@ export class Gate implements GateDoor {
     const rule: CommandRule = COMMANDS[known]
     const accepted = checked(COMMAND_CHECKS[known], params)
     permit(principal, rule.permission)
+    if (rule.key === true && principal.kind !== 'key') {
+      throw new NexusError('OPERATOR_KEY_REQUIRED', { command: name })
+    }
     const handler = (this.#parts.handlers as Readonly<Record<string, Handler>>)[known]
     if (rule.later === true || handler === undefined) {
       throw new NexusError('NOT_AVAILABLE', { what: `the command ${name}` })
@@ -199,9 +187,6 @@ export class Gate implements GateDoor {
     const { recorder, clock } = this.#parts
     const actor = actorOf(principal)
     const published = principal.published === true && { published: true }
-    if (rule.key === true && principal.kind !== 'key') {
-      throw new NexusError('OPERATOR_KEY_REQUIRED', { command: name })
-    }
     const intended = await recorder.append({
       type: 'command.intended',
       actor,

@@ -103,6 +103,17 @@ export const describe = {
         '5xx': json('failed', CommandFailure),
       },
     }),
+  omens: route('system_omens', 'system', 'repeated patterns, counted, with what they lead to', {
+    querystring: Type.Object(
+      {
+        module: Type.Optional(Type.String({ maxLength: 127, description: '<group>/<name>' })),
+        level: Type.Optional(Type.Enum(['ignore', 'warn', 'intervene', 'lock'])),
+        kind: Type.Optional(Type.Enum(['mission_failed', 'crashed', 'hung', 'slow', 'memory', 'system'])),
+      },
+      { additionalProperties: false },
+    ),
+    response: { 200: json('`{omens}`'), '4xx': problem },
+  }),
   audit: (limit: number) =>
     route('audit', 'system', 'what is recorded, oldest first', {
       querystring: Type.Object(
@@ -125,17 +136,6 @@ export const describe = {
         ),
       },
       { additionalProperties: false },
-  omens: route('system_omens', 'system', 'repeated patterns, counted, with what they lead to', {
-    querystring: Type.Object(
-      {
-        module: Type.Optional(Type.String({ maxLength: 127, description: '<group>/<name>' })),
-        level: Type.Optional(Type.Enum(['ignore', 'warn', 'intervene', 'lock'])),
-        kind: Type.Optional(Type.Enum(['mission_failed', 'crashed', 'hung', 'slow', 'memory', 'system'])),
-      },
-      { additionalProperties: false },
-    ),
-    response: { 200: json('`{omens}`'), '4xx': problem },
-  }),
     ),
     response: { 200: { description: 'events' }, '4xx': problem },
   }),

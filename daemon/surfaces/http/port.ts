@@ -41,11 +41,6 @@ export interface Daemon {
   readonly logs: LogReader
 }
 
-interface MissionReader {
-  /** @throws NexusError `MISSION_UNKNOWN`. */
-  get(missionId: string): MissionDetail | Promise<MissionDetail>
-  /** `{missions, count, next}`, newest first. */
-  list(filter: MissionFilter): object | Promise<object>
 /** Which omens are asked for. */
 export interface OmenFilter {
   readonly module?: string
@@ -53,6 +48,11 @@ export interface OmenFilter {
   readonly kind?: string
 }
 
+interface MissionReader {
+  /** @throws NexusError `MISSION_UNKNOWN`. */
+  get(missionId: string): MissionDetail | Promise<MissionDetail>
+  /** `{missions, count, next}`, newest first. */
+  list(filter: MissionFilter): object | Promise<object>
   /** @throws NexusError `MISSION_UNKNOWN`, `ARTIFACT_UNKNOWN`. */
   artifact(
     missionId: string,
