@@ -159,6 +159,8 @@ export class Engine {
     } catch (error) {
       const level = error instanceof StaleAttempt ? 'warn' : 'error'
       log(level, 'an attempt could not be carried on', { mission: id, error })
+      // Not even claimed: the disk was full, say. It still waits, so it is offered again.
+      if (running === undefined) this.#starts.put(id, CLAIM_AGAIN_MS)
     } finally {
       if (running !== undefined && this.#running.get(id) === running) this.#running.delete(id)
       running?.end()
@@ -196,3 +198,5 @@ export class Engine {
 
 const DAY_MS = 86_400_000
 const EXPIRE_AGAIN_MS = 60_000
+/** Room is made by people, so a second is soon enough. */
+const CLAIM_AGAIN_MS = 1_000
