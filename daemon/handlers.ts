@@ -1,4 +1,5 @@
 import type { Actor } from './contracts/fact.ts'
+import { NexusError } from './contracts/failure.ts'
 import type { Principal } from './contracts/roles.ts'
 import type { DaemonStatus, Explanation, ModuleStatus } from './contracts/status.ts'
 import type { CommandHandlers, MissionDesk } from './gate/port.ts'
@@ -61,6 +62,19 @@ export function missionDesk(missions: Missions): MissionDesk {
     create: async (body, authority, idempotencyKey) => {
       const { created, answer } = await missions.create(authority, body, idempotencyKey)
       return { replayed: !created, answer }
+    },
+    createAll: async (orders, authority) => {
+      const wanted = orders.map(({ body, idempotencyKey }) =>
+        idempotencyKey === undefined ? { body } : { body, key: idempotencyKey },
+      )
+      const ends = await missions.createAll(authority, wanted)
+      return ends.map((end) =>
+        end instanceof NexusError ? end : { replayed: !end.created, answer: end.answer },
+      )
+    },
+    retry: async (body, authority, idempotencyKey) => {
+      const { created, answer } = await missions.retry(authority, body, idempotencyKey)
+      return { replayed: !created, answer: { ...answer, retry_of: body.mission_id } }
     },
     run: (body, authority) => missions.run(authority, body),
     approve: (body, authority) => missions.approve(authority, body),

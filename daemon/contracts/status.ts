@@ -1,4 +1,4 @@
-import type { GenerationId, InstanceId, ModuleId } from './ids.ts'
+import type { Category, GenerationId, InstanceId, ModuleId } from './ids.ts'
 
 export const MODULE_STATES = [
   'discovered',
@@ -36,6 +36,18 @@ export interface DaemonStatus {
     readonly by_state: Readonly<Partial<Record<ModuleState, number>>>
   }
   readonly health: { readonly statistics: HealthStatistics }
+  readonly missions: MissionsBrief
+}
+
+/** What waits and runs now. */
+export interface MissionsBrief {
+  readonly queued: number
+  readonly running: number
+  readonly awaiting_approval: number
+  /** How long the one waits that has waited longest for an operator; null when none does. */
+  readonly oldest_approval_seconds: number | null
+  /** Queued and due, by category. */
+  readonly lanes: Readonly<Record<Category, number>>
 }
 
 export interface HealthStatistics {

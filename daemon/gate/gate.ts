@@ -3,9 +3,11 @@ import type { Actor, Fact } from '../contracts/fact.ts'
 import { NexusError } from '../contracts/failure.ts'
 import {
   ApproveSchema,
+  BatchSchema,
   CancelSchema,
   CreateSchema,
   type MissionCreate,
+  RetrySchema,
   RunSchema,
 } from '../contracts/mission.ts'
 import type { Permission, Principal } from '../contracts/roles.ts'
@@ -13,9 +15,11 @@ import type { Clock } from '../kit/clock.ts'
 import { didYouMean } from '../kit/nearest.ts'
 import { type Checker, checker, sentenceOf } from '../kit/schema.ts'
 import { holds, permit } from '../security/permit.ts'
+import { readEntry, sizeOfBatch } from './batch.ts'
 import { OpenIntents, summariseParams, summariseResult } from './intents.ts'
 import type {
   Authority,
+  BatchEnd,
   CommandHandlers,
   GateDoor,
   MissionDesk,
@@ -24,6 +28,7 @@ import type {
   Passage,
   Recorder,
 } from './port.ts'
+import { type Rate, RateLimit } from './rate-limit.ts'
 import { RefusalBook } from './refusals.ts'
 
 export interface GateParts {
@@ -31,6 +36,8 @@ export interface GateParts {
   readonly recorder: Recorder
   readonly handlers: CommandHandlers
   readonly missions: MissionDesk
+  /** How fast one principal may change missions; without it, as fast as it can. */
+  readonly rate?: Rate
   /** Told of everything that came to the gate; must not throw. */
   readonly passed?: (passage: Passage) => void
   /** Told when a refusal could not be recorded. */
@@ -55,6 +62,7 @@ const COMMAND_CHECKS = Object.fromEntries(
 /** Either permission will do. */
 const MISSION_RULES = {
   create: { check: checker<object>(CreateSchema), permissions: ['mission.create'] },
+  retry: { check: checker<object>(RetrySchema), permissions: ['mission.create'] },
   run: { check: checker<object>(RunSchema), permissions: ['mission.run'] },
   approve: { check: checker<object>(ApproveSchema), permissions: ['mission.decide'] },
   reject: { check: checker<object>(CancelSchema), permissions: ['mission.decide'] },
@@ -63,6 +71,7 @@ const MISSION_RULES = {
   MissionOperation,
   { check: Checker<object>; permissions: readonly [Permission, ...Permission[]] }
 >
+const BATCH_CHECK = checker<{ missions: unknown[] }>(BatchSchema)
 
 /**
  * The one way in for every change: checks the shape, asks for permission, records, then calls.
@@ -74,9 +83,11 @@ export class Gate implements GateDoor {
   readonly #parts: GateParts
   readonly #refusals: RefusalBook
   readonly #intents = new OpenIntents()
+  readonly #rate: RateLimit | undefined
 
   constructor(parts: GateParts) {
     this.#parts = parts
+    this.#rate = parts.rate && new RateLimit(parts.rate, parts.clock)
     this.#refusals = new RefusalBook(parts)
   }
 
@@ -135,6 +146,7 @@ export class Gate implements GateDoor {
     const label = `mission.${operation}`
     const startedMs = this.#parts.clock.elapsed()
     const answer = await this.#orRefuse(label, label, principal, startedMs, () => {
+      this.#rate?.take(principal, 1)
       const { check, permissions } = MISSION_RULES[operation]
       const { operator_key: _, ...wish } = checked(check, body) as Record<string, unknown>
       permitEither(principal, permissions)
@@ -143,6 +155,21 @@ export class Gate implements GateDoor {
     })
     this.#pass(label, 'done', startedMs)
     return answer
+  }
+
+  async missions(principal: Principal, body: unknown): Promise<readonly BatchEnd[]> {
+    const label = 'mission.batch'
+    const startedMs = this.#parts.clock.elapsed()
+    const ends = await this.#orRefuse(label, label, principal, startedMs, () => {
+      this.#rate?.take(principal, sizeOfBatch(body))
+      const { missions } = checked(BATCH_CHECK, body) as { missions: readonly unknown[] }
+      permitEither(principal, MISSION_RULES.create.permissions)
+      return this.#askForAll(missions, { principal, operatorKey: principal.kind === 'key' })
+    })
+    this.#pass(label, 'done', startedMs)
+    const refused = ends.filter((end) => end instanceof NexusError)
+    await Promise.all(refused.map((cause) => this.#refuse('mission.create', actorOf(principal), cause)))
+    return ends
   }
 
   async allow(principal: Principal, permission: Permission, what: string): Promise<void> {
@@ -216,8 +243,17 @@ export class Gate implements GateDoor {
     idempotencyKey: string | undefined,
   ): Promise<{ replayed: boolean; answer: object }> {
     const desk = this.#parts.missions
+    if (operation === 'retry') return desk.retry(wish as MissionWish, authority, idempotencyKey)
     if (operation === 'create') return desk.create(wish as MissionCreate, authority, idempotencyKey)
     return { replayed: false, answer: await desk[operation](wish as MissionWish, authority) }
+  }
+
+  /** What is wrong is told in its place; only the others come to the desk. */
+  async #askForAll(missions: readonly unknown[], authority: Authority): Promise<readonly BatchEnd[]> {
+    const entries = missions.map((entry) => readEntry(MISSION_RULES.create.check, entry))
+    const orders = entries.filter((entry) => 'body' in entry)
+    const ends = (orders.length === 0 ? [] : await this.#parts.missions.createAll(orders, authority)).values()
+    return entries.map((entry) => (entry instanceof NexusError ? entry : (ends.next().value as BatchEnd)))
   }
 
   async #orRefuse<T>(

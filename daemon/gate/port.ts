@@ -1,6 +1,6 @@
 import type { COMMANDS, CommandName, CommandParams } from '../contracts/command.ts'
 import type { Fact, FactDraft } from '../contracts/fact.ts'
-import type { FailureCode } from '../contracts/failure.ts'
+import type { FailureCode, NexusError } from '../contracts/failure.ts'
 import type { MissionCreate, MissionRun, MissionView } from '../contracts/mission.ts'
 import type { Permission, Principal } from '../contracts/roles.ts'
 
@@ -29,9 +29,18 @@ export interface Authority {
   readonly operatorKey: boolean
 }
 
-export type MissionOperation = 'create' | 'run' | 'approve' | 'reject' | 'cancel'
+export type MissionOperation = 'create' | 'retry' | 'run' | 'approve' | 'reject' | 'cancel'
 
-/** A body of run, approve, reject or cancel, checked, without the operator key. */
+/** One entry of a batch, checked. */
+export interface MissionOrder {
+  readonly body: MissionCreate
+  readonly idempotencyKey?: string
+}
+
+/** What became of it: as create would have answered, or refused. */
+export type BatchEnd = { readonly replayed: boolean; readonly answer: object } | NexusError
+
+/** A body of retry, run, approve, reject or cancel, checked, without the operator key. */
 export interface MissionWish {
   readonly mission_id: string
   readonly reason?: string
@@ -42,6 +51,13 @@ export interface MissionDesk {
   /** `replayed`: the idempotency key was known, and this is the mission it made. */
   create(
     body: MissionCreate,
+    authority: Authority,
+    idempotencyKey?: string,
+  ): Promise<{ readonly replayed: boolean; readonly answer: object }>
+  /** In the order of `orders`; one sync for all. @throws NexusError `JOURNAL_*`, for all of them. */
+  createAll(orders: readonly MissionOrder[], authority: Authority): Promise<readonly BatchEnd[]>
+  retry(
+    body: MissionWish,
     authority: Authority,
     idempotencyKey?: string,
   ): Promise<{ readonly replayed: boolean; readonly answer: object }>
@@ -76,6 +92,8 @@ export interface GateDoor {
     body: unknown,
     idempotencyKey?: string,
   ): Promise<{ readonly replayed: boolean; readonly answer: object }>
+  /** A batch of create. @throws NexusError where all of it is refused. */
+  missions(principal: Principal, body: unknown): Promise<readonly BatchEnd[]>
   /** For reads: journals nothing unless refused. @throws NexusError `PERMISSION_DENIED`. */
   allow(principal: Principal, permission: Permission, what: string): Promise<void>
   /** Records that somebody was not let in at all: bad token, bad key. Never rejects. */

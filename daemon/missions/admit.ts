@@ -1,106 +1,171 @@
 import { strict as assert } from 'node:assert'
+import type { FactDraft } from '../contracts/fact.ts'
 import { type Issue, NexusError } from '../contracts/failure.ts'
 import type { MissionId } from '../contracts/ids.ts'
-import { CONSTRAINTS_DEFAULT, type MissionCreate } from '../contracts/mission.ts'
+import { CONSTRAINTS_DEFAULT, type Constraints, type MissionCreate } from '../contracts/mission.ts'
+import { Backlog } from './backlog.ts'
 import { digestOf } from './digest.ts'
 import { actorOf, draft, type MissionOrder } from './facts.ts'
+import { KeyTurns } from './key-turns.ts'
 import type { Ledger } from './ledger.ts'
-import type { Mission } from './mission.ts'
+import { type Mission, moduleOf } from './mission.ts'
 import type { MissionIds } from './mission-id.ts'
-import { planFor } from './planner.ts'
+import { BIRTH } from './mission-table.ts'
+import { PlanLine } from './plan-line.ts'
+import { type Planned, planFor } from './planner.ts'
 import type { Authority, MissionPorts } from './port.ts'
 import { questionOf } from './question.ts'
 import type { Shelf } from './shelf.ts'
+import { SpaceGuard } from './space.ts'
 
-/** Lets missions in: room, idempotency, plan, judgement, and then one record. */
+/** Somebody wants a mission. */
+export interface Wanted {
+  readonly body: MissionCreate
+  /** The idempotency key. */
+  readonly key?: string
+  /** The mission that it takes up again. */
+  readonly retryOf?: MissionId
+}
+
+export interface Admitted {
+  /** False when the key had been used with the same body. */
+  readonly created: boolean
+  readonly mission: Mission
+}
+
+/** Lets missions in: idempotency, room, plan, judgement, and then one record for each and one sync for all. */
 export class Admission {
   readonly #ports: MissionPorts
   readonly #shelf: Shelf
   readonly #ledger: Ledger
   readonly #ids: MissionIds
-  readonly #underWay = new Map<string, { readonly sha256: string; readonly admitted: Promise<Mission> }>()
-  #admitting = 0
+  readonly #keys = new KeyTurns()
+  readonly #plans: PlanLine
+  readonly #space: SpaceGuard
+  /** To be told of every mission that changed. */
+  readonly backlog: Backlog
 
   constructor(ports: MissionPorts, shelf: Shelf, ledger: Ledger, ids: MissionIds) {
     this.#ports = ports
     this.#shelf = shelf
     this.#ledger = ledger
     this.#ids = ids
+    const { settings, clock, freeBytes } = ports
+    this.backlog = new Backlog(settings, clock)
+    this.#plans = new PlanLine(clock)
+    this.#space = new SpaceGuard(settings.free_space_mb, freeBytes, clock)
   }
 
   /**
    * Answers once the mission is durable, also to whoever comes second with the same key.
    *
-   * @param retryOf - The mission that it takes up again.
-   * @throws NexusError `IDEMPOTENCY_CONFLICT`, `QUEUE_FULL`, `BAD_REQUEST`, `PLAN_INVALID`, and the recorder's.
+   * @throws NexusError `IDEMPOTENCY_CONFLICT`, `QUEUE_FULL`, `BAD_REQUEST`, `PLAN_INVALID`, `PLANNERS_BUSY`,
+   *   `SPACE_LOW`, and the recorder's.
    */
-  async admit(
+  async admit(authority: Authority, wanted: Wanted): Promise<Admitted> {
+    const [end] = await this.admitAll(authority, [wanted])
+    assert(end !== undefined, 'what was wanted has an end')
+    if (end instanceof NexusError) throw end
+    return end
+  }
+
+  /**
+   * The same for several, as if one came after the other, but with one sync for all. What one of them is refused for
+   * spoils no other.
+   *
+   * @throws NexusError of the recorder: what was not created before is not created then.
+   */
+  async admitAll(
     authority: Authority,
-    body: MissionCreate,
-    key?: string,
-    retryOf?: MissionId,
-  ): Promise<Admitted> {
-    if (key === undefined) {
-      return { created: true, mission: await this.#make(authority, body, undefined, retryOf) }
+    wanted: readonly Wanted[],
+  ): Promise<readonly (Admitted | NexusError)[]> {
+    const principal = scopeOf(authority)
+    const places = wanted.map(({ key }) => (key === undefined ? undefined : JSON.stringify([principal, key])))
+    const release = await this.#keys.take(places.filter((place) => place !== undefined))
+    try {
+      const ends = new Map<number, Admitted | NexusError>()
+      for (const round of roundsOf(places)) {
+        const admitted = await this.#admitRound(
+          authority,
+          round.map((index) => wanted[index] as Wanted),
+        )
+        for (const [at, end] of admitted.entries()) ends.set(round[at] as number, end)
+      }
+      return wanted.map((_, index) => ends.get(index) as Admitted | NexusError)
+    } finally {
+      release()
     }
+  }
+
+  /** No two of them under one key. */
+  async #admitRound(
+    authority: Authority,
+    wanted: readonly Wanted[],
+  ): Promise<readonly (Admitted | NexusError)[]> {
+    const prepared = await Promise.all(wanted.map((one) => this.#prepareOrRefuse(authority, one)))
+    // Named, given their places and handed to the journal in one breath, so that ids and records have one order.
+    const drafts = new Map<number, FactDraft & { readonly mid: MissionId }>()
+    const ends = prepared.map((one, at) => {
+      if (!('order' in one)) return one
+      const id = this.#ids.next()
+      const { category, plan, validation } = one.order
+      const modules = [...new Set(plan.map(({ uses }) => moduleOf(uses)))]
+      const full = this.backlog.reserve(id, BIRTH[validation.decision].to, { category, modules })
+      if (full !== undefined) return full
+      drafts.set(at, { ...draft('mission.created', id, actorOf(authority), one.order), mid: id })
+      return undefined
+    })
+    const missions = await this.#record([...drafts.values()])
+    let next = 0
+    return ends.map((end) => end ?? { created: true, mission: missions[next++] as Mission })
+  }
+
+  async #record(drafts: readonly (FactDraft & { readonly mid: MissionId })[]): Promise<readonly Mission[]> {
+    if (drafts.length === 0) return []
+    try {
+      return await this.#ledger.create(drafts)
+    } catch (error) {
+      for (const { mid } of drafts) this.backlog.release(mid)
+      if (error instanceof NexusError && error.code === 'JOURNAL_FULL') this.#space.refused()
+      throw error
+    }
+  }
+
+  async #prepareOrRefuse(authority: Authority, wanted: Wanted): Promise<Prepared | NexusError> {
+    try {
+      return await this.#prepare(authority, wanted)
+    } catch (error) {
+      if (error instanceof NexusError) return error
+      throw error
+    }
+  }
+
+  async #prepare(authority: Authority, { body, key, retryOf }: Wanted): Promise<Prepared> {
+    const retry = retryOf === undefined ? {} : { retry_of: retryOf }
+    if (key === undefined) return { order: { ...(await this.#judged(authority, body)), ...retry } }
     if (key.length < 1 || key.length > KEY_LENGTH_MAX) {
       throw badRequest('/idempotency_key', `must have 1 to ${KEY_LENGTH_MAX} characters`)
     }
     const principal = scopeOf(authority)
-    const sha256 = digestOf(retryOf === undefined ? body : { ...body, retry_of: retryOf })
-    // No turn of the loop is given away when there is none: whoever comes next finds this one under way.
-    const kept = this.#shelf.byIdempotencyKey(principal, key)
-    const known = kept && (await kept)
-    if (known !== undefined) {
-      if (known.order.idempotency?.body_sha256 !== sha256) throw new NexusError('IDEMPOTENCY_CONFLICT')
-      return { created: false, mission: known }
+    const idempotency = { key, principal, body_sha256: digestOf({ ...body, ...retry }) }
+    const known = await this.#shelf.byIdempotencyKey(principal, key)
+    if (known === undefined) {
+      return { order: { ...(await this.#judged(authority, body)), idempotency, ...retry } }
     }
-    const place = JSON.stringify([principal, key])
-    const first = this.#underWay.get(place)
-    if (first !== undefined) {
-      if (first.sha256 !== sha256) throw new NexusError('IDEMPOTENCY_CONFLICT')
-      return { created: false, mission: await first.admitted }
+    if (known.order.idempotency?.body_sha256 !== idempotency.body_sha256) {
+      throw new NexusError('IDEMPOTENCY_CONFLICT')
     }
-    const idempotency = { key, principal, body_sha256: sha256 }
-    const admitted = this.#make(authority, body, idempotency, retryOf)
-    this.#underWay.set(place, { sha256, admitted })
-    try {
-      return { created: true, mission: await admitted }
-    } finally {
-      this.#underWay.delete(place)
-    }
+    return { created: false, mission: known }
   }
 
-  #requireRoom(): void {
-    const limit = this.#ports.settings.queue_max
-    const waiting = Math.max(this.#shelf.count('queued'), this.#shelf.count('awaiting_approval'))
-    if (waiting + this.#admitting >= limit) throw new NexusError('QUEUE_FULL', { limit })
-  }
-
-  async #make(
-    authority: Authority,
-    body: MissionCreate,
-    idempotency?: MissionOrder['idempotency'],
-    retryOf?: MissionId,
-  ): Promise<Mission> {
-    this.#requireRoom()
-    this.#admitting += 1
-    try {
-      checkBody(body)
-      const order = await this.#order(authority, body)
-      // Named and handed to the journal in one breath, so that ids and records have one order.
-      const record = draft('mission.created', this.#ids.next(), actorOf(authority), {
-        ...order,
-        ...(idempotency === undefined ? {} : { idempotency }),
-        ...(retryOf === undefined ? {} : { retry_of: retryOf }),
-      })
-      checkSize(record.d)
-      const [mission] = await this.#ledger.create([record])
-      assert(mission !== undefined, 'one order makes one mission')
-      return mission
-    } finally {
-      this.#admitting -= 1
-    }
+  /** The whole order, or why it is refused however it would be judged. */
+  async #judged(authority: Authority, body: MissionCreate): Promise<MissionOrder> {
+    checkBody(body)
+    this.backlog.requireRoom(body.category)
+    await this.#space.require()
+    const order = await this.#order(authority, body)
+    checkSize(order)
+    return order
   }
 
   async #order({ principal }: Authority, body: MissionCreate): Promise<MissionOrder> {
@@ -111,7 +176,7 @@ export class Admission {
       goal,
       category,
       constraints,
-      ...(await planFor(body, constraints, this.#ports)),
+      ...(await this.#plan(body, constraints)),
       ...(input === undefined ? {} : { input }),
       priority: body.priority ?? 0,
       ...(not_before === undefined ? {} : { not_before }),
@@ -123,12 +188,27 @@ export class Admission {
     const validation = judge.judge(questionOf(order, calls))
     return { ...order, validation, ...judge.readGoal(goal), plan_shape: judge.planShape(order.plan) }
   }
+
+  #plan(body: MissionCreate, constraints: Constraints): Promise<Planned> {
+    const plan = () => planFor(body, constraints, this.#ports)
+    return body.plan === undefined ? this.#plans.run(plan) : plan()
+  }
 }
 
-export interface Admitted {
-  /** False when the key had been used with the same body. */
-  readonly created: boolean
-  readonly mission: Mission
+type Prepared = { readonly order: MissionOrder } | Admitted
+
+/** Places of the list, so that no key comes twice in a round: what has none, and each key's first, then the second… */
+function roundsOf(keys: readonly (string | undefined)[]): readonly (readonly number[])[] {
+  const rounds: number[][] = []
+  const seen = new Map<string, number>()
+  for (const [index, key] of keys.entries()) {
+    const round = key === undefined ? 0 : (seen.get(key) ?? 0)
+    if (key !== undefined) seen.set(key, round + 1)
+    const members = rounds[round] ?? []
+    rounds[round] = members
+    members.push(index)
+  }
+  return rounds
 }
 
 function scopeOf({ principal }: Authority): string {

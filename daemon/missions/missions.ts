@@ -8,9 +8,9 @@ import type {
   MissionRun,
   MissionView,
 } from '../contracts/mission.ts'
-import type { Explanation } from '../contracts/status.ts'
+import type { Explanation, MissionsBrief } from '../contracts/status.ts'
 import { withDeadline } from '../kit/deadline.ts'
-import { Admission } from './admit.ts'
+import { Admission, type Admitted, type Wanted } from './admit.ts'
 import { approved, askedToRun, orderedAgain } from './decisions.ts'
 import { Engine } from './engine.ts'
 import { explain } from './explain.ts'
@@ -48,8 +48,16 @@ export class Missions {
 
   /** Judges a mission and keeps it; SAFE is queued at once. */
   async create(authority: Authority, body: MissionCreate, idempotencyKey?: string): Promise<CreateAnswer> {
-    const { created, mission } = await this.#admission.admit(authority, body, idempotencyKey)
-    return { created, mission: detailOf(mission), answer: answerOf(mission) }
+    return createAnswer(await this.#admission.admit(authority, wanted(body, idempotencyKey)))
+  }
+
+  /** The same for several, in order and with one sync for all; each is created, known, or refused by itself. */
+  async createAll(
+    authority: Authority,
+    wanted: readonly Wanted[],
+  ): Promise<readonly (CreateAnswer | NexusError)[]> {
+    const ends = await this.#admission.admitAll(authority, wanted)
+    return ends.map((end) => (end instanceof NexusError ? end : createAnswer(end)))
   }
 
   /** A new mission with the order of one that failed or expired; planned and judged afresh. */
@@ -59,8 +67,8 @@ export class Missions {
     idempotencyKey?: string,
   ): Promise<CreateAnswer> {
     const body = orderedAgain(await this.#ledger.find(mission_id))
-    const { created, mission } = await this.#admission.admit(authority, body, idempotencyKey, mission_id)
-    return { created, mission: detailOf(mission), answer: answerOf(mission) }
+    const order = { ...wanted(body, idempotencyKey), retryOf: mission_id }
+    return createAnswer(await this.#admission.admit(authority, order))
   }
 
   /** Lets a mission run, as far as the caller may, and waits for its end; one that has ended is never run again. */
@@ -149,6 +157,7 @@ export class Missions {
     const mission = this.#shelf.fold(fact)
     if (mission === undefined) return
     this.#ids.seen(mission.id)
+    this.#admission.backlog.take(mission)
     if (isUnderWay(mission)) return
     for (const wake of this.#waiters.get(mission.id) ?? []) wake()
   }
@@ -161,6 +170,7 @@ export class Missions {
   /** What `save` gave, before any fact is folded. */
   load(saved: unknown): void {
     this.#shelf.load((saved as { readonly missions: readonly Mission[] }).missions)
+    for (const mission of this.#shelf.all()) this.#admission.backlog.take(mission)
     if (this.#shelf.newest !== undefined) this.#ids.seen(this.#shelf.newest)
   }
 
@@ -180,7 +190,22 @@ export class Missions {
   }
 
   get pendingApprovals(): number {
-    return this.#shelf.count('awaiting_approval')
+    return this.#admission.backlog.count('awaiting_approval')
+  }
+
+  /** What waits and runs now, for the status. */
+  brief(): MissionsBrief {
+    const { backlog } = this.#admission
+    const { depth, running } = this.#engine.counters()
+    const oldest = backlog.oldest('awaiting_approval')
+    const agedMs = oldest === undefined ? null : Math.max(0, this.#ports.clock.now() - Date.parse(oldest))
+    return {
+      queued: backlog.count('queued'),
+      running,
+      awaiting_approval: backlog.count('awaiting_approval'),
+      oldest_approval_seconds: agedMs === null ? null : Math.floor(agedMs / 1_000),
+      lanes: depth,
+    }
   }
 
   counters(): MissionCounters {
@@ -210,6 +235,21 @@ export interface CreateAnswer {
   readonly mission: MissionDetail
   /** What the caller is told: where the mission stands, and how it was judged. */
   readonly answer: CreatedView
+}
+
+function createAnswer({ created, mission }: Admitted): CreateAnswer {
+  return {
+    created,
+    answer: answerOf(mission),
+    // Few look at it, so it is made for them only.
+    get mission() {
+      return detailOf(mission)
+    },
+  }
+}
+
+function wanted(body: MissionCreate, key: string | undefined): Wanted {
+  return key === undefined ? { body } : { body, key }
 }
 
 export interface RunAnswer {

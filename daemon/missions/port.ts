@@ -18,10 +18,13 @@ export interface MissionPorts {
   /** Probability, 0..1, that this module succeeds in this category: the best planner is asked. */
   readonly successEstimate: (moduleId: ModuleId, category: Category) => number
   readonly blobs: Blobs
+  readonly records: Records
   readonly clock: Clock
   readonly chance: Chance
   readonly log: Log
-  readonly settings: Pick<Settings['missions'], 'concurrency' | 'lanes' | 'queue_max' | 'approval_days'>
+  readonly settings: Omit<Settings['missions'], 'weights' | 'prices' | 'rate_per_second' | 'rate_burst'>
+  /** What is left on the disk of the data folder, for whoever has no special right to it. */
+  freeBytes(): Promise<number>
 }
 
 /**
@@ -67,11 +70,11 @@ export interface MissionQueue {
   /** Gives a queued mission to a new attempt; undefined when it is not queued, or `mayRun` had something else done. */
   claim(id: MissionId, mayRun: (mission: Mission) => ClaimVerdict): Promise<Mission | undefined>
   /**
-   * Writes in the name of an attempt.
+   * Writes in the name of an attempt: one batch, in this order, of which a power cut may keep the first ones only.
    *
    * @throws StaleAttempt when the mission is no longer this attempt's; nothing is written then, and it is counted.
    */
-  write(id: MissionId, epoch: number, decided: Decided): Promise<Mission>
+  write(id: MissionId, epoch: number, decided: readonly Decided[]): Promise<Mission>
 }
 
 /** A fact to be written, once it is known for which epoch. */
@@ -80,7 +83,12 @@ export interface Decided {
 }
 
 export type ClaimVerdict =
-  | { readonly claim: true; readonly queueWaitMs: number }
+  | {
+      readonly claim: true
+      readonly queueWaitMs: number
+      /** The steps that begin at once: their starts stand beside the claim. */
+      readonly starts: readonly Decided[]
+    }
   | { readonly claim: false; readonly instead: Decided }
 
 export interface MissionPage {
@@ -112,6 +120,8 @@ interface ModuleKnown {
   readonly locked: boolean
   /** Ready, or about to be: a call would be taken, or wait. */
   readonly callable: boolean
+  /** How many of them take calls; one when it is not said. */
+  readonly instances?: number
   readonly generation?: GenerationId | undefined
 }
 
@@ -181,6 +191,25 @@ interface Runes {
 export interface Blobs {
   put(bytes: Uint8Array): Promise<{ readonly sha256: string; readonly bytes: number }>
   get(sha256: string): Promise<Uint8Array | undefined>
+}
+
+/**
+ * The records of missions at rest, a line for each; the last one of a mission counts. What was appended can be read at
+ * once, and is durable with the next snapshot: until then the journal tells it again.
+ */
+export interface Records {
+  append(line: string): RecordPlace
+  /** In this order; undefined where the bytes are not those that were written. */
+  read(places: readonly RecordPlace[]): Promise<readonly (Uint8Array | undefined)[]>
+  /** A record could not be read; for the log. */
+  trouble(error: unknown): void
+}
+
+export interface RecordPlace {
+  readonly file: number
+  readonly offset: number
+  readonly length: number
+  readonly crc: number
 }
 
 /** Who asks, as the gate found out. A wrong key never comes this far. */

@@ -18,6 +18,8 @@ export interface Disk {
   unlink(path: string): Promise<void>
   /** Makes names durable: creations, renames and removals in this folder. */
   syncDir(dir: string): Promise<void>
+  /** How much a program without special rights can still write to the disk that holds this folder. */
+  freeBytes(dir: string): Promise<number>
 }
 
 /**

@@ -1,5 +1,5 @@
 import { constants, type Stats } from 'node:fs'
-import { chmod, type FileHandle, mkdir, open, readdir, rename, stat, unlink } from 'node:fs/promises'
+import { chmod, type FileHandle, mkdir, open, readdir, rename, stat, statfs, unlink } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { codeOf, type Disk, type DiskEntry, type DiskFile, type OpenMode } from './disk.ts'
 
@@ -54,6 +54,11 @@ export const nodeDisk: Disk = {
     } finally {
       await handle.close()
     }
+  },
+
+  async freeBytes(dir) {
+    const { bavail, bsize } = await statfs(dir)
+    return bavail * bsize
   },
 }
 

@@ -34,6 +34,13 @@ const STATUS = {
   features: { cluster: false, tracing: false, compliance: false },
   modules: { total_discovered: 1, total_loaded: 1, by_state: { started: 1 } },
   health: { statistics: { total: 1, healthy: 1, degraded: 0, unhealthy: 0 } },
+  missions: {
+    queued: 0,
+    running: 0,
+    awaiting_approval: 0,
+    oldest_approval_seconds: null,
+    lanes: { coin: 0, forge: 0, library: 0, sanctuary: 0 },
+  },
 } as const satisfies DaemonStatus
 const LIVE = { live: true, timestamp: 1, daemon_running: true }
 const DETAILS = { total_modules: 4, healthy_modules: 1, unhealthy_modules: 3, health_ratio: 0.25 }

@@ -96,8 +96,8 @@ t.test('a creation that failed does not use up its key', async (t) => {
   const first = missions.create(anna, body(), 'key')
   const second = missions.create(anna, body(), 'key')
 
-  t.strictSame([await codeOf(first), await codeOf(second)], ['JOURNAL_FULL', 'JOURNAL_FULL'])
-  t.equal((await missions.create(anna, body(), 'key')).created, true)
+  t.strictSame([await codeOf(first), (await second).created], ['JOURNAL_FULL', true])
+  t.equal((await missions.create(anna, body(), 'key')).created, false)
 })
 
 t.test('a plan that names what is not there is judged FAILING, not refused', async (t) => {

@@ -94,8 +94,12 @@ export class World {
     concurrency: 16,
     lanes: { coin: 4, forge: 4, library: 4, sanctuary: 4 },
     queue_max: 10_000,
+    lane_queue_max: 10_000,
+    module_queue_max: 10_000,
+    free_space_mb: 64,
     approval_days: 7,
   }
+  freeBytes = 2 ** 40
   journal = new Journal(this.clock)
 
   constructor() {
@@ -146,6 +150,7 @@ export class World {
       log: (level, message, fields) =>
         this.logs.push(`${level} ${message} ${fields?.['error'] ?? ''}`.trim()),
       settings: this.settings,
+      freeBytes: async () => this.freeBytes,
     }
   }
 

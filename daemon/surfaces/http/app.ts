@@ -24,6 +24,8 @@ const BODY_BYTES_MAX = 262_144
 const PARAMETER_CHARS_MAX = 255
 /** Deeper and wider than any plan or input needs, and below what validators can take. */
 const BODY_LIMITS = { depthMax: 32, keysMax: 10_000 }
+/** Where a route takes more: many such bodies in a list, within one more object. */
+const LARGE_BODY_LIMITS = { depthMax: 34, keysMax: 200_000 }
 const LOOPBACK_NAMES = ['127.0.0.1', 'localhost', '[::1]']
 
 export interface AppOptions {
@@ -78,7 +80,8 @@ export async function createApp(daemon: Daemon, options: AppOptions): Promise<Ap
   const startedMs = new WeakMap<FastifyRequest, number>()
 
   function refuse(cause: unknown, request: FastifyRequest, reply: FastifyReply): FastifyReply {
-    const error = failureOf(cause, { requestId: request.id, bodyBytesMax: BODY_BYTES_MAX })
+    const bodyBytesMax = request.routeOptions?.bodyLimit ?? BODY_BYTES_MAX
+    const error = failureOf(cause, { requestId: request.id, bodyBytesMax })
     errors.set(request, error)
     const path = request.url.split('?', 1)[0]?.slice(0, 200) ?? ''
     const asked = { requestId: request.id, path }
@@ -181,8 +184,9 @@ function hostNames(host: string | undefined): readonly string[] {
 
 function acceptStrictJson(app: FastifyInstance): void {
   app.removeContentTypeParser('text/plain')
-  app.addContentTypeParser<Buffer>('application/json', { parseAs: 'buffer' }, (_, bytes, done) => {
-    const read = readStrictJson(bytes, BODY_LIMITS)
+  app.addContentTypeParser<Buffer>('application/json', { parseAs: 'buffer' }, (request, bytes, done) => {
+    const large = request.routeOptions.bodyLimit > BODY_BYTES_MAX
+    const read = readStrictJson(bytes, large ? LARGE_BODY_LIMITS : BODY_LIMITS)
     if (read.ok) return done(null, read.value)
     const detail = `the body ${sentenceOf([read.issue])}`
     return done(new NexusError('BAD_REQUEST', { detail }, { issues: [read.issue] }))

@@ -2,7 +2,7 @@ import swagger from '@fastify/swagger'
 import swaggerUi from '@fastify/swagger-ui'
 import type { FastifyInstance } from 'fastify'
 import { type TSchema, Type } from 'typebox'
-import { CommandFailure, CreateAnswer, Problem, RunAnswer } from './shapes.ts'
+import { BatchAnswer, CommandFailure, CreateAnswer, Problem, RunAnswer } from './shapes.ts'
 
 /** `/docs` may show itself and nothing from elsewhere. The page sets a few styles inline. */
 const DOCS_CSP =
@@ -20,7 +20,7 @@ export async function addOpenApi(app: FastifyInstance, version: string): Promise
         description:
           'Keeps modules alive and runs governed missions. Without credentials a local caller may read and submit.',
       },
-      tags: ['missions', 'commands', 'modules', 'system', 'probes'].map((name) => ({ name })),
+      tags: ['missions', 'commands', 'modules', 'system', 'admin', 'probes'].map((name) => ({ name })),
       components: {
         securitySchemes: {
           bearer: { type: 'http', scheme: 'bearer', description: 'a token, or the operator key' },
@@ -41,7 +41,7 @@ export async function addOpenApi(app: FastifyInstance, version: string): Promise
   app.get('/openapi.json', describe.hidden, () => Promise.resolve(app.swagger()))
 }
 
-type Tag = 'missions' | 'commands' | 'modules' | 'system' | 'probes'
+type Tag = 'missions' | 'commands' | 'modules' | 'system' | 'admin' | 'probes'
 
 const problem = { description: 'refused', content: { 'application/problem+json': { schema: Problem } } }
 const json = (description: string, schema: TSchema = Type.Unknown()) => ({
@@ -74,6 +74,26 @@ export const describe = {
         '5xx': problem,
       },
     }),
+  batch: (body: TSchema) =>
+    route('mission_batch', 'missions', 'creates up to 1,000 missions with one sync', {
+      body,
+      response: {
+        207: json('for each mission, in order, what create would have answered', BatchAnswer),
+        '4xx': problem,
+        '5xx': problem,
+      },
+    }),
+  retry: (body: TSchema) =>
+    route('mission_retry', 'missions', 'orders a failed or expired mission once more, judged afresh', {
+      body,
+      headers: Type.Object({ 'idempotency-key': Type.Optional(Type.String()) }),
+      response: {
+        201: json('a new mission, with `retry_of`', CreateAnswer),
+        200: json('made before, under the same Idempotency-Key', CreateAnswer),
+        '4xx': problem,
+        '5xx': problem,
+      },
+    }),
   run: (body: TSchema) =>
     route('mission_run', 'missions', 'waits for a mission; with the key it approves first', {
       body,
@@ -94,6 +114,8 @@ export const describe = {
       querystring,
       response: { 200: json('`{missions, count, next}`'), '4xx': problem },
     }),
+  change: (id: string, tag: Tag, say: string, status: 200 | 201) => (body: TSchema) =>
+    route(id, tag, say, { body, response: { [status]: json('done'), '4xx': problem, '5xx': problem } }),
   command: (name: string, say: string, body: TSchema) =>
     route(`command_${name}`, 'commands', say, {
       body,

@@ -1,6 +1,6 @@
 import { Type } from 'typebox'
 import { DECISIONS } from '../../contracts/ids.ts'
-import { MISSION_STATUSES } from '../../contracts/mission.ts'
+import { BATCH_MAX, CreateSchema, MISSION_STATUSES } from '../../contracts/mission.ts'
 
 const Errors = Type.Array(Type.Object({ pointer: Type.String(), detail: Type.String() }))
 
@@ -36,6 +36,38 @@ export const CreateAnswer = Type.Object({
   validation: Type.Unknown({ description: 'six axes, with evidence and points lost' }),
   reasons: Type.Array(Type.String()),
   counterfactual: Type.Unknown({ description: 'the cheapest change that would help, or null' }),
+})
+
+/** The body of a batch, as the documentation shows it. */
+export const BatchBody = Type.Object(
+  {
+    missions: Type.Array(
+      Type.Object(
+        {
+          ...CreateSchema.properties,
+          idempotency_key: Type.Optional(Type.String({ minLength: 1, maxLength: 256 })),
+        },
+        { additionalProperties: false },
+      ),
+      { minItems: 1, maxItems: BATCH_MAX },
+    ),
+  },
+  { additionalProperties: false },
+)
+
+/** What batch answers: for each mission, in order, what create would have. */
+export const BatchAnswer = Type.Object({
+  results: Type.Array(
+    Type.Object({
+      status: Type.Integer({
+        description: '201, 200 for a key that was used before, or that of the problem',
+      }),
+      mission: Type.Optional(CreateAnswer),
+      problem: Type.Optional(
+        Type.Object({ ...Problem.properties, retry_after_seconds: Type.Optional(Type.Integer()) }),
+      ),
+    }),
+  ),
 })
 
 /** What run answers. */

@@ -4,15 +4,21 @@ import {
   ApproveSchema,
   CancelSchema,
   CreateSchema,
+  IDEMPOTENCY_KEY_PATTERN,
   ListSchema,
   type MissionFilter,
+  RetrySchema,
   RunSchema,
 } from '../../../contracts/mission.ts'
-import type { MissionOperation } from '../../../gate/port.ts'
+import type { BatchEnd, MissionOperation } from '../../../gate/port.ts'
 import type { Callers } from '../callers.ts'
 import { describe } from '../openapi.ts'
 import type { Daemon } from '../port.ts'
+import { problemOf } from '../problems.ts'
+import { BatchBody } from '../shapes.ts'
 
+/** A batch of a thousand missions with some input each. */
+const BATCH_BYTES_MAX = 8 * 1_048_576
 /** Types a browser shows without running anything; everything else is a download. */
 const SHOWN_TYPES = /^(text\/(plain|markdown|csv)|application\/(json|x-ndjson)|image\/png)\b/
 
@@ -39,12 +45,21 @@ export function missionRoutes(app: FastifyInstance, daemon: Daemon, callers: Cal
     })
   }
 
-  for (const later of ['retry', 'batch'] as const) {
-    app.post(`/v1/missions/${later}`, describe.later(`missions_${later}`, 'missions'), async (request) => {
-      await callers.allowed(request, 'mission.create')
-      throw new NexusError('NOT_AVAILABLE', { what: `missions ${later}` })
-    })
-  }
+  app.post('/v1/missions/retry', describe.retry(RetrySchema), async (request, reply) => {
+    const { replayed, answer } = await ask('retry', request, idempotencyKeyOf(request))
+    return reply.code(replayed ? 200 : 201).send(answer)
+  })
+
+  const batch = { ...describe.batch(BatchBody), bodyLimit: BATCH_BYTES_MAX }
+  app.post('/v1/missions/batch', batch, async (request, reply) => {
+    const principal = await callers.principal(request)
+    if (request.headers['idempotency-key'] !== undefined) {
+      const detail = 'a batch has no Idempotency-Key of its own; give each mission its `idempotency_key`'
+      throw new NexusError('BAD_REQUEST', { detail })
+    }
+    const ends = await daemon.gate.missions(principal, request.body)
+    return reply.code(207).send({ results: ends.map((end) => resultOf(end, request)) })
+  })
 
   app.get('/v1/missions/list', describe.list(ListSchema), async (request) => {
     await callers.allowed(request, 'mission.read')
@@ -74,10 +89,18 @@ export function missionRoutes(app: FastifyInstance, daemon: Daemon, callers: Cal
   })
 }
 
+/** What create would have answered. */
+function resultOf(end: BatchEnd, { id, url }: FastifyRequest): object {
+  if (!(end instanceof NexusError)) return { status: end.replayed ? 200 : 201, mission: end.answer }
+  const { status, body } = problemOf(end, { requestId: id, path: url.split('?', 1)[0] ?? '' })
+  const seconds = end.retryAfterSeconds
+  return { status, problem: { ...body, ...(seconds !== undefined && { retry_after_seconds: seconds }) } }
+}
+
 function idempotencyKeyOf(request: FastifyRequest): string | undefined {
   const key = request.headers['idempotency-key']
   if (key === undefined) return undefined
-  if (typeof key === 'string' && /^[\x21-\x7e](?:[\x20-\x7e]{0,254}[\x21-\x7e])?$/.test(key)) return key
+  if (typeof key === 'string' && IDEMPOTENCY_KEY_PATTERN.test(key)) return key
   throw new NexusError('BAD_REQUEST', {
     detail: 'the Idempotency-Key must have 1 to 256 printable characters',
   })
