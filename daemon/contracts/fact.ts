@@ -97,10 +97,16 @@ export const FACT_TYPES = [
   'mission.resumed',
   'mission.expired',
   'mission.ended',
-  'omen.changed',
   'missions.pruned',
+  'omen.changed',
+  'maintenance.scheduled',
+  'maintenance.removed',
+  'maintenance.missed',
+  'maintenance.ended',
   'prediction.made',
   'prediction.resolved',
+  'rune.promoted',
+  'rune.staled',
 ] as const
 
 /** The body of `mission.ended`: the one outcome that evidence is made of. */

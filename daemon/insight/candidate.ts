@@ -2,7 +2,7 @@ import type { MissionOutcome } from '../contracts/fact.ts'
 import type { Category, MissionId } from '../contracts/ids.ts'
 import type { PlanStep } from '../contracts/mission.ts'
 import { CALM, type Cusum, stepCusum, usualRate } from './cusum.ts'
-import { rounded, weightedQuantile, wilsonLower } from './numbers.ts'
+import { rateDifference, rounded, type Tally, weightedQuantile, wilsonLower } from './numbers.ts'
 import type { Order } from './orders.ts'
 
 /** A kind of goal with a shape of plan, on its way to become a rune, or one already. */
@@ -17,6 +17,8 @@ export interface Candidate {
   version: number
   n: number
   successes: number
+  /** Of these, the missions whose plan the rune was. */
+  used: { n: number; successes: number }
   plan: readonly PlanStep[] | undefined
   /** Of the plan's template, and of the goal in full; undefined before a success, null once two differed in it. */
   planDigest: string | null | undefined
@@ -26,13 +28,17 @@ export interface Candidate {
   durationsMs: number[]
   cusum: Cusum
   promotedMs: number | null
+  /** What the journal says of it. */
+  told: RuneState | null
 }
+
+export type RuneState = 'active' | 'stale'
 
 /** A rune as surfaces show it. */
 export interface RuneView {
   readonly rune: string
   readonly version: number
-  readonly state: 'active' | 'stale'
+  readonly state: RuneState
   readonly category: Category
   readonly fingerprint: string
   readonly tokens: readonly string[]
@@ -50,7 +56,18 @@ export interface RuneView {
   readonly bound: number
   readonly p50_ms: number
   readonly p90_ms: number
+  readonly lift: LiftView
   readonly promoted_at: string
+}
+
+/** Success of missions with the rune minus that of missions with the same goal without it. */
+interface LiftView {
+  readonly with: Tally
+  readonly without: Tally
+  readonly difference: number | null
+  /** Newcombe's, 90 %. */
+  readonly interval: readonly [number, number] | null
+  readonly verdict: 'helps' | 'not proven'
 }
 
 /** A candidate that has not been counted yet. */
@@ -66,6 +83,7 @@ export function fresh(order: Order, outcome: MissionOutcome): Candidate {
     version: 0,
     n: 0,
     successes: 0,
+    used: { n: 0, successes: 0 },
     plan: undefined,
     planDigest: undefined,
     goal: undefined,
@@ -74,6 +92,7 @@ export function fresh(order: Order, outcome: MissionOutcome): Candidate {
     durationsMs: [],
     cusum: CALM,
     promotedMs: null,
+    told: null,
   }
 }
 
@@ -82,6 +101,10 @@ export function count(candidate: Candidate, mid: MissionId, order: Order, outcom
   const failures = candidate.n - candidate.successes
   candidate.cusum = stepCusum(candidate.cusum, !outcome.success, usualRate(failures, candidate.n))
   candidate.n += 1
+  if (order.rune === candidate.rune) {
+    candidate.used.n += 1
+    if (outcome.success) candidate.used.successes += 1
+  }
   if (outcome.success) {
     candidate.successes += 1
     candidate.evidence = [mid, ...candidate.evidence].slice(0, EXAMPLES_MAX)
@@ -107,6 +130,12 @@ export function usable(candidate: Candidate): boolean {
   return candidate.promotedMs !== null && typeof candidate.planDigest === 'string' && !isStale(candidate)
 }
 
+/** Null before it is a rune at all. */
+export function stateOf(candidate: Candidate): RuneState | null {
+  if (candidate.promotedMs === null) return null
+  return isStale(candidate) ? 'stale' : 'active'
+}
+
 function isStale(candidate: Candidate): boolean {
   return boundOf(candidate) < BOUND_STALE || candidate.cusum.score >= CUSUM_STALE
 }
@@ -116,8 +145,31 @@ export function boundOf({ successes, n }: Candidate): number {
   return wilsonLower(successes, n)
 }
 
+/** What missions with the same goal came to without it: all that were counted, less those that used it. */
+export function without(candidates: Iterable<Candidate>, { category, fingerprint }: Candidate): Tally {
+  let [n, successes] = [0, 0]
+  for (const other of candidates) {
+    if (other.category !== category || other.fingerprint !== fingerprint) continue
+    n += other.n - other.used.n
+    successes += other.successes - other.used.successes
+  }
+  return { n, successes }
+}
+
+function liftOf({ used }: Candidate, others: Tally): LiftView {
+  const found = rateDifference(used, others)
+  const [low, high] = found?.interval ?? [0, 0]
+  return {
+    with: { ...used },
+    without: others,
+    difference: found === undefined ? null : rounded(found.difference, 3),
+    interval: found === undefined ? null : [rounded(low, 3), rounded(high, 3)],
+    verdict: low > 0 ? 'helps' : 'not proven',
+  }
+}
+
 /** As surfaces show it; nothing for one that was never promoted. */
-export function viewOf(candidate: Candidate): RuneView[] {
+export function viewOf(candidate: Candidate, others: Tally): RuneView[] {
   const { plan, promotedMs, durationsMs } = candidate
   if (promotedMs === null || plan === undefined) return []
   const times = durationsMs.map((value) => ({ value, weight: 1 }))
@@ -144,6 +196,7 @@ export function viewOf(candidate: Candidate): RuneView[] {
       bound: rounded(boundOf(candidate), 3),
       p50_ms: rounded(p50 ?? 0, 1),
       p90_ms: rounded(p90 ?? 0, 1),
+      lift: liftOf(candidate, others),
       promoted_at: new Date(promotedMs).toISOString(),
     },
   ]

@@ -27,7 +27,7 @@ export interface InsightParts {
   readonly prices?: Readonly<Record<string, number>>
   /** An omen reached another level: to be journaled as `omen.changed`. */
   onOmenChanged?(change: OmenChange): void
-  /** A fact that ought to be journaled: a prediction that is made or resolved. */
+  /** A fact that ought to be journaled: a prediction that is made or resolved, a rune that is promoted or stale. */
   propose?(draft: FactDraft): void
 }
 
@@ -76,6 +76,7 @@ export class Insight {
   /** To be called once, when the facts of the past are folded: from now on changes of omens are reported. */
   begin(): void {
     this.#memory.omens.announce()
+    this.#memory.runes.begin()
     this.#memory.foresight.begin()
   }
 
@@ -198,7 +199,7 @@ export class Insight {
     const omens = new Omens(this.#onOmenChanged)
     const calibration = new Calibration()
     const around = { clock: this.#clock, propose: this.#propose, evidence, uptime: omens.uptime, calibration }
-    return { evidence, omens, calibration, runes: new Runes(), foresight: new Foresight(around) }
+    return { evidence, omens, calibration, runes: new Runes(this.#propose), foresight: new Foresight(around) }
   }
 }
 

@@ -11,6 +11,35 @@ export function wilsonLower(successes: number, n: number, z = Z_90_ONE_SIDED): n
 
 const Z_90_ONE_SIDED = 1.2815515655446004
 
+/** Successes of so many trials. */
+export interface Tally {
+  readonly n: number
+  readonly successes: number
+}
+
+/**
+ * How much higher the rate of `one` is than that of `other`, with its two-sided 90 % interval: Newcombe's hybrid of two
+ * Wilson intervals (1998, method 10). Undefined where one of them has no trials.
+ */
+export function rateDifference(
+  one: Tally,
+  other: Tally,
+): { readonly difference: number; readonly interval: readonly [number, number] } | undefined {
+  if (one.n === 0 || other.n === 0) return undefined
+  const [mine, theirs] = [one, other].map(({ n, successes }) => ({
+    rate: successes / n,
+    low: wilsonLower(successes, n, Z_90_TWO_SIDED),
+    high: 1 - wilsonLower(n - successes, n, Z_90_TWO_SIDED),
+  }))
+  if (mine === undefined || theirs === undefined) return undefined
+  const difference = mine.rate - theirs.rate
+  const down = Math.hypot(mine.rate - mine.low, theirs.high - theirs.rate)
+  const up = Math.hypot(mine.high - mine.rate, theirs.rate - theirs.low)
+  return { difference, interval: [difference - down, difference + up] }
+}
+
+const Z_90_TWO_SIDED = 1.6448536269514722
+
 /** A value and how much it counts. */
 export interface Weighted {
   readonly value: number

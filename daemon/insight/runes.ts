@@ -1,8 +1,19 @@
-import type { Fact, MissionOutcome } from '../contracts/fact.ts'
+import type { Fact, FactDraft, MissionOutcome } from '../contracts/fact.ts'
 import type { Category, MissionId } from '../contracts/ids.ts'
 import type { PlanStep } from '../contracts/mission.ts'
-import { boundOf, type Candidate, count, fresh, type RuneView, usable, viewOf } from './candidate.ts'
-import { outcomeOf } from './facts.ts'
+import {
+  boundOf,
+  type Candidate,
+  count,
+  fresh,
+  type RuneState,
+  type RuneView,
+  stateOf,
+  usable,
+  viewOf,
+  without,
+} from './candidate.ts'
+import { outcomeOf, textOf } from './facts.ts'
 import { readGoal } from './fingerprint.ts'
 import { rounded } from './numbers.ts'
 import { goalDigest, type Order, Orders } from './orders.ts'
@@ -25,10 +36,23 @@ export class Runes {
   readonly #orders = new Orders()
   /** Least recently met first. */
   readonly #candidates = new Map<string, Candidate>()
+  /** Those that were promoted: by name, and by what a request must have in common with them. */
+  readonly #runes = new Map<string, Candidate>()
+  readonly #fitting = new Map<string, Candidate[]>()
+  readonly #propose: (draft: FactDraft) => void
+  /** What was handed over to be recorded and is not yet. */
+  readonly #proposed = new Map<string, RuneState>()
+  /** Off while old facts are folded again. */
+  #live = false
+
+  constructor(propose: (draft: FactDraft) => void = () => {}) {
+    this.#propose = propose
+  }
 
   fold(fact: Fact): void {
     if (fact.type === 'mission.created')
       this.#orders.note(fact, (order) => this.#candidateOf(order)?.plan === undefined)
+    if (fact.type === 'rune.promoted' || fact.type === 'rune.staled') this.#told(fact)
     if (fact.type !== 'mission.ended') {
       this.#orders.forget(fact)
       return
@@ -39,31 +63,39 @@ export class Runes {
     this.#learn(fact.mid, order, outcome, Date.parse(fact.ts))
   }
 
+  /** From now on changes are proposed; first of all those that a crash of the daemon kept from the journal. */
+  begin(): void {
+    this.#live = true
+    for (const rune of this.#runes.values()) this.#report(rune)
+  }
+
   /** The rune with the highest bound among those that fit: category, input fields, similarity of at least 0.6. */
   best(
     { goal, category, input }: RuneRequest,
     idf: (token: string) => number,
   ): { readonly rune: string; readonly plan: readonly PlanStep[]; readonly similarity: number } | undefined {
+    const fitting = this.#fitting.get(placeOf(category, inputShape(input)))
+    if (fitting === undefined) return undefined
     const { fingerprint, tokens } = readGoal(goal)
-    const shape = inputShape(input)
-    const fitting = [...this.#candidates.values()].flatMap((candidate) => {
-      if (candidate.category !== category || candidate.inputShape !== shape || !usable(candidate)) return []
-      if (candidate.boundToGoal && candidate.goal !== goalDigest(goal)) return []
+    let best: { candidate: Candidate; likeness: number } | undefined
+    for (const candidate of fitting) {
+      // The dear part last: most of them are no better than one that was found already.
+      if (best !== undefined && boundOf(candidate) < boundOf(best.candidate)) continue
+      if (!usable(candidate) || (candidate.boundToGoal && candidate.goal !== goalDigest(goal))) continue
       const likeness = candidate.fingerprint === fingerprint ? 1 : similarity(tokens, candidate.tokens, idf)
-      return likeness >= SIMILARITY_WANTED ? [{ candidate, likeness }] : []
-    })
-    const [best] = fitting.sort(
-      (one, other) => boundOf(other.candidate) - boundOf(one.candidate) || other.likeness - one.likeness,
-    )
+      if (likeness >= SIMILARITY_WANTED && beats({ candidate, likeness }, best))
+        best = { candidate, likeness }
+    }
     if (best?.candidate.plan === undefined) return undefined
     return { rune: best.candidate.rune, plan: best.candidate.plan, similarity: rounded(best.likeness, 3) }
   }
 
   /** All runes, the best first. Candidates that were never promoted are only counted. */
   list(): { readonly runes: readonly RuneView[]; readonly candidates: number; readonly note: string } {
-    const all = [...this.#candidates.values()]
-    const runes = all.flatMap(viewOf).sort((one, other) => other.bound - one.bound)
-    const candidates = all.length - runes.length
+    const runes = [...this.#runes.values()]
+      .flatMap((rune) => viewOf(rune, without(this.#candidates.values(), rune)))
+      .sort((one, other) => other.bound - one.bound)
+    const candidates = this.#candidates.size - runes.length
     const note =
       runes.length > 0
         ? `${runes.length} learned from successes`
@@ -76,7 +108,11 @@ export class Runes {
   }
 
   load(saved: SavedRunes): void {
-    for (const [key, candidate] of saved.candidates) this.#candidates.set(key, { ...candidate })
+    for (const [key, candidate] of saved.candidates) {
+      const loaded = { ...candidate, used: { ...candidate.used } }
+      this.#candidates.set(key, loaded)
+      if (loaded.promotedMs !== null) this.#index(loaded)
+    }
     this.#orders.load(saved.orders)
   }
 
@@ -84,6 +120,7 @@ export class Runes {
     const candidate = this.#candidateOf(order) ?? fresh(order, outcome)
     count(candidate, mid, order, outcome)
     this.#promote(candidate, atMs)
+    this.#report(candidate)
     this.#candidates.delete(candidate.key)
     this.#candidates.set(candidate.key, candidate)
     if (this.#candidates.size > CANDIDATES_MAX) this.#dropOne()
@@ -91,21 +128,60 @@ export class Runes {
 
   /** The rune that was used, else the candidate for this goal, shape and input. */
   #candidateOf(order: Order): Candidate | undefined {
-    if (order.rune !== undefined)
-      for (const candidate of this.#candidates.values()) if (candidate.rune === order.rune) return candidate
-    return this.#candidates.get(order.key)
+    const used = order.rune === undefined ? undefined : this.#runes.get(order.rune)
+    return used ?? this.#candidates.get(order.key)
   }
 
   #promote(candidate: Candidate, atMs: number): void {
     if (candidate.promotedMs !== null || candidate.plan === undefined) return
     if (candidate.successes < SUCCESSES_MIN || boundOf(candidate) < BOUND_MIN) return
-    const runes = [...this.#candidates.values()].filter(({ promotedMs }) => promotedMs !== null)
-    if (runes.length >= RUNES_MAX) return
-    const earlier = runes.filter(
+    if (this.#runes.size >= RUNES_MAX) return
+    const earlier = [...this.#runes.values()].filter(
       ({ category, fingerprint }) => category === candidate.category && fingerprint === candidate.fingerprint,
     )
     candidate.version = earlier.length + 1
     candidate.promotedMs = atMs
+    this.#index(candidate)
+  }
+
+  #index(rune: Candidate): void {
+    this.#runes.set(rune.rune, rune)
+    const place = placeOf(rune.category, rune.inputShape)
+    const others = this.#fitting.get(place)
+    if (others === undefined) this.#fitting.set(place, [rune])
+    else others.push(rune)
+  }
+
+  /** Says what it has become, unless that stands in the journal or is on its way there. */
+  #report(candidate: Candidate): void {
+    const state = stateOf(candidate)
+    if (!this.#live || state === null || state === (this.#proposed.get(candidate.rune) ?? candidate.told))
+      return
+    this.#proposed.set(candidate.rune, state)
+    const { rune, version, category, fingerprint, successes, n, evidence, cusum, told } = candidate
+    const d = {
+      rune,
+      version,
+      category,
+      fingerprint,
+      plan_shape: candidate.planShape,
+      successes,
+      n,
+      bound: rounded(boundOf(candidate), 3),
+      cusum: rounded(cusum.score, 2),
+      evidence,
+      // One that had gone stale and works again.
+      ...(state === 'active' && told === 'stale' && { again: true }),
+    }
+    const type = state === 'active' ? 'rune.promoted' : 'rune.staled'
+    this.#propose({ type, actor: { kind: 'daemon', name: 'insight' }, d })
+  }
+
+  #told({ type, d }: Fact): void {
+    const rune = this.#runes.get(textOf(d, 'rune') ?? '')
+    if (rune === undefined) return
+    rune.told = type === 'rune.promoted' ? 'active' : 'stale'
+    if (this.#proposed.get(rune.rune) === rune.told) this.#proposed.delete(rune.rune)
   }
 
   /** Runes are never deleted; the candidate least recently met is. */
@@ -116,6 +192,21 @@ export class Runes {
         return
       }
   }
+}
+
+/** Where the runes for one kind of request stand. */
+function placeOf(category: Category, input: string): string {
+  return `${category}|${input}`
+}
+
+/** The higher bound wins; between equals the more similar, then the one met first. */
+function beats(
+  one: { readonly candidate: Candidate; readonly likeness: number },
+  other: { readonly candidate: Candidate; readonly likeness: number } | undefined,
+): boolean {
+  if (other === undefined) return true
+  const ahead = boundOf(one.candidate) - boundOf(other.candidate)
+  return ahead > 0 || (ahead === 0 && one.likeness > other.likeness)
 }
 
 export interface SavedRunes {

@@ -80,7 +80,7 @@ t.test('the skill of our own predictions is told as it is', async (t) => {
   )
   t.equal(
     sentence(() => 0.5),
-    'no better than the base rate over 40 predictions',
+    'no better than the base rate over 40 predictions, so it is muted',
   )
   t.equal(
     sentence(() => 0.9, 1),
