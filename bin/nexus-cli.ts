@@ -105,6 +105,7 @@ function program(): Command {
   add('metrics [module]', 'Prometheus text', async (cli, [module]) =>
     (await import('./cli/modules.ts')).metrics(cli, module),
   )
+  maintenanceCommands(nexus)
   recordCommands(nexus)
   add('check', 'run a mission and read back what it left (the runtime check)', async (cli) =>
     (await import('./cli/check.ts')).check(cli),
@@ -189,6 +190,31 @@ function missionCommands(nexus: Command): void {
   }
   add('watch <mission>', 'follow it to its end and exit with its outcome', async (cli, [id = '']) =>
     (await load()).watchMission(cli, id),
+  )
+}
+
+function maintenanceCommands(nexus: Command): void {
+  const maintenance = nexus.command('maintenance').description("upkeep of the daemon's own records, as missions")
+  const add = (spec: string, say: string, action: Action): Command => attach(maintenance, spec, say, action)
+  const load = () => import('./cli/maintenance.ts')
+
+  add('list', 'what is scheduled, and how it ended last', async (cli) => (await load()).list(cli))
+  withKey(
+    add('run <task>', 'compact, verify, snapshot, prune or rotate: once, now', async (cli, [task = ''], options) =>
+      (await load()).run(cli, task, options),
+    ).option('--no-wait', 'do not wait for its end'),
+  )
+  withKey(
+    add('schedule <task>', 'again and again, or once later', async (cli, [task = ''], options) =>
+      (await load()).schedule(cli, task, options),
+    )
+      .option('--cron <fields>', 'minute, hour, day of month, month, day of week: "30 2 * * *"')
+      .option('--timezone <name>', "as in Europe/Berlin; the daemon's own unless said")
+      .option('--at <time>', 'once, at this time (RFC 3339)')
+      .addOption(new Option('--missed <how>', 'what to do about missed runs').choices(['skip', 'once'])),
+  )
+  withKey(
+    add('remove <id>', 'take a schedule away', async (cli, [id = '']) => (await load()).remove(cli, id)),
   )
 }
 

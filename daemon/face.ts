@@ -24,7 +24,7 @@ const DISK_SILENT_MS = 5_000
 
 /** The daemon as its surfaces see it. */
 export function faceOf(parts: Parts, life: Life): Daemon {
-  const { supervisor, missions, insight, memory, meters, lines } = parts
+  const { supervisor, missions, maintenance, insight, memory, meters, lines } = parts
   const seconds = (): number => life.clock.now() / 1_000
   return {
     version: life.version,
@@ -57,6 +57,10 @@ export function faceOf(parts: Parts, life: Life): Daemon {
       omens: (filter) => insight.omens(filter),
       predictions: () => insight.predictions(),
       templates: () => insight.runes(),
+    },
+    maintenance: {
+      list: () => maintenance.list(),
+      get: (id) => maintenance.get(id),
     },
     metricsText: async (moduleId) => ({ contentType: meters.contentType, text: await meters.text(moduleId) }),
     facts: {

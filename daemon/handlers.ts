@@ -3,8 +3,10 @@ import { NexusError } from './contracts/failure.ts'
 import type { Principal } from './contracts/roles.ts'
 import type { DaemonStatus, Explanation, ModuleStatus } from './contracts/status.ts'
 import type { CommandHandlers, MissionDesk } from './gate/port.ts'
+import type { Maintenance } from './maintenance/maintenance.ts'
 import type { Missions } from './missions/missions.ts'
 import type { Supervisor } from './supervisor/supervisor.ts'
+import { maintenanceHandlers } from './upkeep.ts'
 
 export interface Questions {
   status(principal: Principal): DaemonStatus
@@ -17,9 +19,11 @@ export interface Questions {
 export function commandHandlers(
   supervisor: Supervisor,
   missions: Missions,
+  maintenance: Maintenance,
   questions: Questions,
 ): CommandHandlers {
   return {
+    ...maintenanceHandlers(maintenance),
     reload_module: (params, principal) => supervisor.reloadModule(params, actorOf(principal)),
     rollback_module: (params, principal) => supervisor.rollbackModule(params, actorOf(principal)),
     start_module: ({ module_id }, principal) => supervisor.startModule(module_id, actorOf(principal)),

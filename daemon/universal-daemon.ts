@@ -140,6 +140,7 @@ export class UniversalDaemon {
     if (this.#options.safe === true) startedUp()
     const modules = this.#options.safe === true ? undefined : parts.supervisor.start(startedUp)
     await parts.missions.recover()
+    await parts.maintenance.recover()
     await modules
     log.info('started', { modules: parts.supervisor.units.length })
     return listening

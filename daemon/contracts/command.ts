@@ -1,5 +1,6 @@
 import { type Static, type TSchema, Type } from 'typebox'
 import { MISSION_ID_PATTERN } from './ids.ts'
+import { CancelMaintenanceSchema, MaintainSchema, ScheduleMaintenanceSchema } from './maintenance.ts'
 import type { Permission } from './roles.ts'
 
 const closed = { additionalProperties: false }

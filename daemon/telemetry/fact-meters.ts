@@ -1,12 +1,16 @@
 import type { Fact } from '../contracts/fact.ts'
 import { CATEGORIES, DECISIONS } from '../contracts/ids.ts'
+import { MAINTENANCE_TASKS } from '../contracts/maintenance.ts'
 
 type Labels = Record<string, string>
 type Body = Fact['d']
 
 /** What one fact adds to counters and histograms. */
 interface Seen {
-  readonly counts?: readonly (readonly [name: 'restarts' | 'reloads' | 'missions', labels: Labels])[]
+  readonly counts?: readonly (readonly [
+    name: 'restarts' | 'reloads' | 'missions' | 'maintenance',
+    labels: Labels,
+  ])[]
   readonly measures?: readonly (readonly [
     name: 'reload' | 'mission' | 'wait',
     labels: Labels,
@@ -16,6 +20,7 @@ interface Seen {
 
 const STRATEGIES = ['graceful', 'rolling', 'canary', 'immediate'] as const
 const DEPARTURES = ['halted', 'exited', 'hung', 'killed', 'displaced'] as const
+const RUN_OUTCOMES = ['completed', 'failed', 'cancelled', 'rejected', 'expired', 'blocked'] as const
 const FIRST_STATUS: Readonly<Record<string, string>> = {
   SAFE: 'queued',
   BORDERLINE: 'awaiting_approval',
@@ -40,6 +45,11 @@ export const FACT_METERS: Readonly<Record<string, (d: Body) => Seen>> = {
   'mission.ended': (d) => ({
     ...mission(d, of(DECISIONS, d['decision']), of(['completed', 'failed'], d['status'])),
     measures: [['mission', { category: of(CATEGORIES, d['category']) }, seconds(d['duration_ms'])]],
+  }),
+  'maintenance.ended': (d) => ({
+    counts: [
+      ['maintenance', { task: of(MAINTENANCE_TASKS, d['task']), outcome: of(RUN_OUTCOMES, d['outcome']) }],
+    ],
   }),
   'mission.claimed': (d) => ({ measures: [['wait', {}, seconds(d['queue_wait_ms'])]] }),
 }

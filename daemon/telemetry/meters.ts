@@ -158,6 +158,7 @@ function makeCounters(registry: Registry) {
       'outcome',
     ]),
     dropped: counter('module_log_lines_dropped', 'Lines beyond limits.log_lines_per_s.', ['module']),
+    maintenance: counter('maintenance_runs', 'Runs of maintenance that came to an end.', ['task', 'outcome']),
     telemetryLost: counter('telemetry_lines_lost', 'Lines of telemetry that the disk did not take.'),
     http: counter('http_requests', 'HTTP requests answered.', ['method', 'route', 'status']),
   }

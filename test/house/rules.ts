@@ -26,6 +26,7 @@ const PACKAGE_DOORS: Readonly<Record<string, readonly string[]>> = {
   'ajv-formats': ['daemon/kit/schema.ts'],
   chokidar: ['daemon/catalog/watch.ts'],
   commander: ['bin/nexus-cli.ts'],
+  croner: ['daemon/maintenance/cron.ts'],
   fastify: ['daemon/surfaces/http/'],
   'p-queue': ['daemon/missions/lanes.ts'],
   pino: ['daemon/telemetry/log.ts'],

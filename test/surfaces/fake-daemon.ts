@@ -109,6 +109,12 @@ export function fakeDaemon(clock: Clock): { daemon: Daemon; knobs: Knobs } {
         throw new NexusError('ARTIFACT_UNKNOWN', { name })
       },
     },
+    maintenance: {
+      list: () => ({ maintenance: [], count: 0 }),
+      get: (id) => {
+        throw new NexusError('MAINTENANCE_UNKNOWN', { id })
+      },
+    },
     insight: {
       omens: () => ({ omens: [] }),
       predictions: () => ({ predictions: [] }),

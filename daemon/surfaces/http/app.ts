@@ -12,6 +12,7 @@ import type { Daemon } from './port.ts'
 import { commandFailureOf, failureOf, problemOf } from './problems.ts'
 import { RouteBook } from './route-book.ts'
 import { COMMAND_PREFIX, commandRoutes } from './routes/commands.ts'
+import { maintenanceRoutes } from './routes/maintenance.ts'
 import { missionRoutes } from './routes/missions.ts'
 import { probeRoutes } from './routes/probes.ts'
 import { streamRoutes } from './routes/streams.ts'
@@ -143,6 +144,7 @@ export async function createApp(daemon: Daemon, options: AppOptions): Promise<Ap
   await addOpenApi(app, daemon.version)
   probeRoutes(app, daemon)
   systemRoutes(app, daemon, callers)
+  maintenanceRoutes(app, daemon, callers)
   missionRoutes(app, daemon, callers)
   commandRoutes(app, daemon, callers)
   streamRoutes(app, daemon, callers, streams)

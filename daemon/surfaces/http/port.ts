@@ -35,6 +35,11 @@ export interface Daemon {
     predictions(): object
     templates(): object
   }
+  readonly maintenance: {
+    list(): object
+    /** @throws NexusError `MAINTENANCE_UNKNOWN`. */
+    get(maintenanceId: string): object
+  }
   /** Prometheus text; of one module's series only when it is named. */
   metricsText(moduleId?: string): Promise<{ readonly contentType: string; readonly text: string }>
   readonly facts: FactReader

@@ -2,6 +2,7 @@ import type { ActionContext, NexusModule, RecordPaths } from 'aeon-nexus/module'
 import { type DiagnoseRequest, diagnose } from './diagnose.ts'
 import { bytes } from './format.ts'
 import { type Chain, readJournal, readText } from './journal.ts'
+import { maintain } from './maintain.ts'
 import { plan } from './plan.ts'
 import { prunable } from './prunable.ts'
 import type { Settings } from './settings.ts'
@@ -28,6 +29,7 @@ export default {
     prunable(input: { artifacts?: boolean }, ctx) {
       return prunable(input.artifacts !== false, recordsOf(ctx), changed ?? ctx.config, ctx)
     },
+    maintain,
     plan(input, ctx) {
       return plan(input, ctx.id)
     },

@@ -2,7 +2,7 @@ import type { FastifyInstance } from 'fastify'
 import { NexusError } from '../../../contracts/failure.ts'
 import type { Callers } from '../callers.ts'
 import { describe } from '../openapi.ts'
-import type { Daemon } from '../port.ts'
+import type { Daemon, OmenFilter } from '../port.ts'
 import { problemPage } from '../problems.ts'
 
 const AUDIT_LIMIT_DEFAULT = 100
@@ -59,19 +59,6 @@ export function systemRoutes(app: FastifyInstance, daemon: Daemon, callers: Call
     const { contentType, text } = await daemon.metricsText()
     return reply.header('content-type', contentType).send(text)
   })
-
-  const maintenance = describe.later('maintenance', 'system')
-  for (const method of ['GET', 'POST'] as const) {
-    app.route({
-      method,
-      url: '/v1/admin/maintenance',
-      ...(method === 'GET' ? describe.later('maintenance_list', 'system') : maintenance),
-      handler: async (request) => {
-        await callers.allowed(request, 'maintenance.run')
-        throw new NexusError('NOT_AVAILABLE', { what: 'maintenance' })
-      },
-    })
-  }
 
   app.get('/problems/:code', describe.hidden, (request) => {
     const page = problemPage((request.params as { code: string }).code)
