@@ -5,7 +5,13 @@ import { join } from 'node:path'
 /** What NEXUS is compared with as a supervisor; supervisord comes with the system. */
 export const SUPERVISORS = ['pm2@7.0.4', 'wattpm@3.67.0', '@platformatic/node@3.65.0', 'node@24']
 /** What NEXUS is compared with as a queue; Redis and PostgreSQL come with the system. */
-export const QUEUES = ['bullmq@6.7.0', 'pg-boss@12.38.0', 'graphile-worker@0.18.0', 'pg@8.23.1']
+export const QUEUES = [
+  'bullmq@6.7.0',
+  'ioredis@6.0.0',
+  'pg-boss@12.38.0',
+  'graphile-worker@0.18.0',
+  'pg@8.23.1',
+]
 
 /** Installs what NEXUS is compared with into a folder outside the project. */
 export function installPeers(dir: string, packages: readonly string[]): void {

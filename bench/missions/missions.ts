@@ -4,6 +4,7 @@ import { promisify } from 'node:util'
 import { printTable } from '../kit/table.ts'
 import { type AloneFigure, measureAlone } from './alone.ts'
 import { type LimitFigure, measureLimit } from './limit.ts'
+import { CONTENDERS, measureQueue, type QueueFigure } from './queues.ts'
 import { missingNexus } from './site.ts'
 import { tableOf } from './table.ts'
 import { measureThroughput, type ThroughputFigure, type ThroughputWay } from './throughput.ts'
@@ -27,6 +28,8 @@ export interface MissionsFigures {
   readonly nexus: Readonly<Record<string, ThroughputFigure | string>>
   readonly enginePerSecond?: number | string
   readonly alone?: AloneFigure | string
+  /** By the name of the contender. */
+  readonly queues: Readonly<Record<string, Partial<QueueFigure> | string>>
 }
 
 /** How NEXUS is given its missions, by name. */
@@ -52,9 +55,18 @@ export async function missions(options: MissionsOptions): Promise<MissionsFigure
     if (!isIn('nexus') || !wanted(way.how === 'batch' ? 'batch' : 'throughput')) continue
     nexus[name] = absent ?? (await attempt(`NEXUS ${name}`, () => measureThroughput(root, way, count)))
   }
+  const queues: Record<string, Partial<QueueFigure> | string> = {}
+  for (const contender of CONTENDERS) {
+    const { name, queue } = contender
+    if (!isIn(queue) || !(wanted('throughput') || wanted('alone'))) continue
+    const { peersDir } = options
+    const measure = () => measureQueue(contender, peersDir, root, count, wanted)
+    queues[name] = contender.missing(peersDir) ?? (await attempt(name, measure))
+  }
   const figures: MissionsFigures = {
     limit,
     nexus,
+    queues,
     ...(isIn('nexus') && wanted('engine')
       ? { enginePerSecond: await attempt('the engine alone', () => runEngine(root, count)) }
       : {}),
