@@ -151,10 +151,11 @@ function missionCommands(nexus: Command): void {
   add('show <mission>', 'one mission with steps, score and evidence', async (cli, [id = '']) =>
     (await load()).show(cli, id),
   )
-  add('create <goal>', 'have a mission judged; a SAFE one runs at once', async (cli, [goal = ''], options) =>
+  add('create [goal]', 'have a mission judged; a SAFE one runs at once', async (cli, [goal], options) =>
     (await load()).create(cli, goal, options),
   )
-    .addOption(new Option('--category <category>').choices(CATEGORIES).makeOptionMandatory())
+    .addOption(new Option('--category <category>').choices(CATEGORIES))
+    .option('--batch <file>', 'many at once: a body of create as JSON on each line, instead of all else')
     .option('--input <json>', 'JSON or @file')
     .option('--max-time <seconds>', 'of execution')
     .option('--max-steps <count>')
@@ -180,6 +181,13 @@ function missionCommands(nexus: Command): void {
           'skip',
         ]),
       ),
+  )
+  withKey(
+    add(
+      'retry <mission>',
+      'order a failed or expired one once more, judged afresh',
+      async (cli, [id = ''], options) => (await load()).retry(cli, id, options),
+    ).option('--wait', 'follow the new one to its end and exit with its outcome'),
   )
   for (const decision of ['approve', 'reject', 'cancel'] as const) {
     withKey(

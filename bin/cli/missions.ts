@@ -1,8 +1,10 @@
+import { CATEGORIES } from '../../daemon/contracts/ids.ts'
 import type { MissionDetail, MissionView } from '../../daemon/contracts/mission.ts'
 import { parseInteger, parseJson, parseNumber } from './arguments.ts'
 import type { Cli } from './cli.ts'
-import { EXIT } from './exit.ts'
+import { CliError, EXIT } from './exit.ts'
 import { namedKey, operatorKey } from './key.ts'
+import { createBatch } from './mission-batch.ts'
 import { type CreatedMission, createdText, missionsText, missionText } from './mission-text.ts'
 import { exitForMission, missionPath, waitForEnd } from './mission-watch.ts'
 import { clearScreen, watch } from './watch.ts'
@@ -47,7 +49,8 @@ export async function show(cli: Cli, missionId: string): Promise<number> {
 }
 
 export interface CreateOptions {
-  readonly category: string
+  readonly category?: string
+  readonly batch?: string
   readonly input?: string
   readonly maxTime?: string
   readonly maxSteps?: string
@@ -61,11 +64,38 @@ export interface CreateOptions {
 }
 
 /** `nexus missions create <goal>`: tells the score and why; with `--wait`, exits with the outcome. */
-export async function create(cli: Cli, goal: string, options: CreateOptions): Promise<number> {
+export async function create(cli: Cli, goal: string | undefined, options: CreateOptions): Promise<number> {
+  if (options.batch !== undefined) {
+    const others = Object.keys(options).filter((name) => name !== 'batch')
+    if (goal === undefined && others.length === 0) return createBatch(cli, options.batch)
+    throw new CliError(
+      'usage',
+      '--batch takes everything from its file',
+      'write goal and options on its lines',
+    )
+  }
+  if (goal === undefined) throw new CliError('usage', 'a mission needs a goal', 'or --batch <file>')
+  if (options.category === undefined) {
+    throw new CliError('usage', 'a mission needs a --category', `one of ${CATEGORIES.join(', ')}`)
+  }
   const headers = options.idempotencyKey === undefined ? {} : { 'idempotency-key': options.idempotencyKey }
   const body = createBody(goal, options)
-  const created = await cli.post<CreatedMission>('/v1/missions/create', body, { headers })
-  if (!options.wait) {
+  return tellCreated(cli, await cli.post<CreatedMission>('/v1/missions/create', body, { headers }), options)
+}
+
+/** `nexus missions retry <id>`: orders a failed or expired mission once more. */
+export async function retry(cli: Cli, missionId: string, options: { wait?: boolean }): Promise<number> {
+  const key = namedKey(cli)
+  const body = { mission_id: missionId, ...(key !== undefined && { operator_key: key }) }
+  return tellCreated(cli, await cli.post<CreatedMission>('/v1/missions/retry', body), options)
+}
+
+async function tellCreated(
+  cli: Cli,
+  created: CreatedMission,
+  { wait }: { readonly wait?: boolean },
+): Promise<number> {
+  if (!wait) {
     if (cli.json) cli.printJson(created)
     else cli.print(createdText(created))
     return EXIT.ok
