@@ -27,6 +27,8 @@ const FRAME_BYTES_MAX =
 export interface EncodedDraft {
   readonly text: string
   readonly sizeBytesMax: number
+  /** What was handed in, where that is what a replay would see. */
+  readonly plain?: { readonly ts: string; readonly draft: FactDraft }
 }
 
 /** @throws NexusError `RECORD_TOO_LARGE`. */
@@ -40,16 +42,25 @@ export function encodeDraft(draft: FactDraft, ts: string): EncodedDraft {
   if (sizeBytesMax > LINE_BYTES_MAX) {
     throw new NexusError('RECORD_TOO_LARGE', { bytes: sizeBytesMax, limit: LINE_BYTES_MAX })
   }
-  return { text, sizeBytesMax }
+  // The bodies of missions are plain data that nobody changes, and by far the most: they need not be read back.
+  return mid === undefined ? { text, sizeBytesMax } : { text, sizeBytesMax, plain: { ts, draft } }
 }
 
-/** Puts a draft into the chain. The fact is read back from the line: it is what a replay will see. */
-export function sealLine(draft: EncodedDraft, b: number, previous: Link): { line: string; fact: Fact } {
+/** Puts a draft into the chain. The fact is what a replay will see: read back from the line, unless it is plain. */
+export function sealLine(
+  { text, plain }: EncodedDraft,
+  b: number,
+  previous: Link,
+): { line: string; fact: Fact } {
   const seq = previous.seq + 1
-  const content = `{"v":1,"seq":${seq},"b":${b},${draft.text}`
+  const content = `{"v":1,"seq":${seq},"b":${b},${text}`
   const h = hash('sha256', previous.h + content)
   const line = `${content},"h":"${h}"}\n`
-  return { line, fact: JSON.parse(line) }
+  if (plain === undefined) return { line, fact: JSON.parse(line) }
+  const { type, mid, ep, actor, d } = plain.draft
+  const epoch = ep === undefined ? {} : { ep }
+  const subject = mid === undefined ? {} : { mid }
+  return { line, fact: { v: 1, seq, b, ts: plain.ts, type, ...subject, ...epoch, actor, d, h } }
 }
 
 export type LineVerdict =
