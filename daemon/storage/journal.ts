@@ -273,6 +273,8 @@ async function openJournal(
   const { disk, dataDir, segmentBytesMax, from = START, onReplay } = options
   const paths = dataPaths(dataDir)
   for (const dir of [paths.segments, paths.quarantine, paths.run]) await disk.makeDir(dir)
+  // A process that was killed while it sealed a segment has moved it, and not made sure that it stays there.
+  await disk.syncDir(paths.segments)
   await disk.syncDir(paths.root)
   for (const dir of [paths.root, paths.run]) await removeDrafts(disk, dir)
 
