@@ -1,6 +1,7 @@
 import { NexusError } from '../contracts/failure.ts'
 import type { MissionCreate, Validation } from '../contracts/mission.ts'
 import { badRequest } from './admit.ts'
+import { firstStarts } from './course.ts'
 import { approvalDigest } from './digest.ts'
 import { actorOf, DAEMON, decidedBy } from './facts.ts'
 import { decided, wrongState } from './ledger.ts'
@@ -77,13 +78,17 @@ export function claimVerdict(
 ): ClaimVerdict {
   if (mission.clearance !== null) {
     // Nothing edits a mission, so this holds; if ever something does, the approval is void and not carried over.
-    if (mission.clearance.digest === digest(mission)) return { claim: true, queueWaitMs }
+    if (mission.clearance.digest === digest(mission)) return claimed(mission, queueWaitMs, calls)
     return { claim: false, instead: decided('mission.rejudged', DAEMON, { validation: mission.validation }) }
   }
   const validation = judge.judge(questionOf(mission.order, calls))
   return losesSafety(validation)
     ? { claim: false, instead: decided('mission.rejudged', DAEMON, { validation }) }
-    : { claim: true, queueWaitMs }
+    : claimed(mission, queueWaitMs, calls)
+}
+
+function claimed(mission: Mission, queueWaitMs: number, calls: MissionPorts['calls']): ClaimVerdict {
+  return { claim: true, queueWaitMs, starts: firstStarts(mission, calls) }
 }
 
 /** The cheapest change that would help, as a sentence. */
@@ -107,8 +112,8 @@ function overridden(mission: Mission, authority: Authority, { override, reason }
 function resumed(mission: Mission, authority: Authority, { resume, reason }: RunWish): Decided {
   if (!authority.operatorKey) throw wrongState(mission, 'run without the operator key')
   if (resume === undefined) throw wrongState(mission, 'run without `resume`: `retry` or `skip`')
-  const step = mission.steps.find(({ status }) => status === 'unknown')?.id ?? ''
-  const body = { ...decidedBy(authority, reason), mode: resume, step, digest: digest(mission) }
+  const steps = mission.steps.filter(({ status }) => status === 'unknown').map(({ id }) => id)
+  const body = { ...decidedBy(authority, reason), mode: resume, steps, digest: digest(mission) }
   return decided('mission.resumed', actorOf(authority), body)
 }
 

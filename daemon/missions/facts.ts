@@ -40,6 +40,16 @@ interface Decided {
   readonly published?: true
 }
 
+interface Steps {
+  readonly steps: readonly string[]
+}
+
+/** The steps a record names; before steps could run side by side it named one. */
+export function stepsOf(body: Steps | { readonly step?: string }): readonly string[] {
+  if ('steps' in body) return body.steps
+  return body.step === undefined ? [] : [body.step]
+}
+
 /** Bodies of the facts that missions write. Those with an epoch also close its attempt where they leave `running`. */
 export interface MissionFacts {
   'mission.created': MissionOrder
@@ -77,12 +87,9 @@ export interface MissionFacts {
     readonly error?: MissionError
     readonly retry_in_ms: number
   }
-  'mission.interrupted': { readonly step: string; readonly cause: string; readonly duration_ms: number }
-  'mission.resumed': Decided & {
-    readonly mode: 'retry' | 'skip'
-    readonly step: string
-    readonly digest: string
-  }
+  /** `steps`: of which nobody knows whether they did their work. */
+  'mission.interrupted': Steps & { readonly cause: string; readonly duration_ms: number }
+  'mission.resumed': Decided & Steps & { readonly mode: 'retry' | 'skip'; readonly digest: string }
   'mission.cancelled': Decided & { readonly duration_ms?: number }
   'mission.ended': EndedBody
 }

@@ -1,7 +1,6 @@
-import type { Fact } from '../contracts/fact.ts'
-import type { MissionError, MissionStatus } from '../contracts/mission.ts'
-import { moveOf } from '../kit/state-table.ts'
-import type { MissionFacts, MissionFactType } from './facts.ts'
+import type { Fact, FactDraft } from '../contracts/fact.ts'
+import type { MissionError } from '../contracts/mission.ts'
+import { type MissionFacts, type MissionFactType, stepsOf } from './facts.ts'
 import {
   ATTEMPTS_KEPT,
   born,
@@ -12,7 +11,7 @@ import {
   TRAIL_KEPT,
   UNTOUCHED,
 } from './mission.ts'
-import { BIRTH, eventOf, MISSION_TABLE, type MissionAct, type MissionEvent } from './mission-table.ts'
+import { BIRTH, eventOf, transition } from './mission-table.ts'
 
 /**
  * What a mission is after a fact: the whole state comes from facts alone.
@@ -27,26 +26,25 @@ export function fold(mission: Mission | undefined, fact: Fact): Mission | undefi
   }
   if (mission === undefined || !isOfEpoch(mission, fact)) return mission
   const event = eventOf(fact)
-  if (event === undefined) return mission.status === 'running' ? foldStep(mission, fact) : mission
-  const move = moveOf<MissionStatus, MissionEvent, MissionAct>(MISSION_TABLE, mission.status, event)
+  if (event === undefined) {
+    const after = mission.status === 'running' ? withStepFact(mission, fact, fact.ts) : mission
+    return after === mission ? mission : { ...after, trail: told(mission, fact), updatedAt: fact.ts }
+  }
+  const move = transition(mission.status, event)
   if (move === undefined) return mission
-  const moved = told(foldMove(mission, fact), fact)
-  return { ...moved, status: move.to, since: fact.ts }
+  const moved = foldMove(mission, fact)
+  return { ...moved, status: move.to, since: fact.ts, trail: told(mission, fact), updatedAt: fact.ts }
 }
 
-function isOfEpoch(mission: Mission, fact: Fact): boolean {
-  if (fact.ep === undefined) return mission.status !== 'running'
-  return fact.ep === (fact.type === 'mission.claimed' ? mission.epoch + 1 : mission.epoch)
-}
-
-function foldStep(mission: Mission, fact: Fact): Mission {
+/** A running mission after the start or the end of a step; also for records that are yet to be written. */
+export function withStepFact(mission: Mission, fact: Pick<FactDraft, 'type' | 'd'>, ts: string): Mission {
   if (fact.type === 'mission.step_started') {
     const { step, idempotent } = body<'mission.step_started'>(fact)
     const steps = withStep(mission, step, ({ tries, id, uses }) => ({
       ...{ id, uses, ...UNTOUCHED },
-      ...{ status: 'running', tries: tries + 1, idempotent, startedAt: fact.ts },
+      ...{ status: 'running', tries: tries + 1, idempotent, startedAt: ts },
     }))
-    return told({ ...mission, steps }, fact)
+    return { ...mission, steps }
   }
   if (fact.type !== 'mission.step_finished') return mission
   const finished = body<'mission.step_finished'>(fact)
@@ -60,7 +58,12 @@ function foldStep(mission: Mission, fact: Fact): Mission {
     ...(finished.error === undefined ? {} : { error: finished.error }),
   }))
   const openMs = mission.openMs + finished.duration_ms
-  return told({ ...mission, steps, openMs, cpuMs: mission.cpuMs + finished.cpu_ms }, fact)
+  return { ...mission, steps, openMs, cpuMs: mission.cpuMs + finished.cpu_ms }
+}
+
+function isOfEpoch(mission: Mission, fact: Fact): boolean {
+  if (fact.ep === undefined) return mission.status !== 'running'
+  return fact.ep === (fact.type === 'mission.claimed' ? mission.epoch + 1 : mission.epoch)
 }
 
 function foldMove(mission: Mission, fact: Fact): Mission {
@@ -84,16 +87,13 @@ function foldMove(mission: Mission, fact: Fact): Mission {
       return { ...closed, retryInMs: retry_in_ms, failedAttempts }
     }
     case 'mission.interrupted': {
-      const { step, cause, duration_ms } = body<'mission.interrupted'>(fact)
-      const steps = withStep(mission, step, (record) => ({ ...record, status: 'unknown' }))
+      const { cause, duration_ms, ...unknown } = body<'mission.interrupted'>(fact)
+      const steps = withSteps(mission, stepsOf(unknown), 'unknown')
       return { ...close({ ...mission, steps }, fact, 'cut', duration_ms), note: cause }
     }
     case 'mission.resumed': {
-      const { mode, step, digest } = body<'mission.resumed'>(fact)
-      const steps = withStep(mission, step, (record) => ({
-        ...record,
-        status: mode === 'skip' ? 'skipped' : 'pending',
-      }))
+      const { mode, digest, ...unknown } = body<'mission.resumed'>(fact)
+      const steps = withSteps(mission, stepsOf(unknown), mode === 'skip' ? 'skipped' : 'pending')
       return cleared({ ...mission, steps, note: null }, fact, 'resumed', digest)
     }
     case 'mission.cancelled': {
@@ -125,11 +125,11 @@ function cleared(mission: Mission, fact: Fact, kind: Clearance['kind'], digest: 
 function claimed(mission: Mission, fact: Fact): Mission {
   const epoch = mission.epoch + 1
   const attempt = { epoch, started_at: fact.ts, ended_at: null, outcome: null }
-  const attempts = [...mission.attempts, attempt].slice(-ATTEMPTS_KEPT)
-  return { ...mission, epoch, attempts, openMs: 0, retryInMs: 0 }
+  const kept = mission.attempts.length < ATTEMPTS_KEPT ? mission.attempts : mission.attempts.slice(1)
+  return { ...mission, epoch, attempts: [...kept, attempt], openMs: 0, retryInMs: 0 }
 }
 
-/** Ends the open attempt, and the step it was at. */
+/** Ends the open attempt, and the steps it was at. */
 function close(
   mission: Mission,
   fact: Fact,
@@ -141,17 +141,31 @@ function close(
   const attempts = mission.attempts.map((attempt) =>
     attempt.epoch === mission.epoch ? { ...attempt, ...ended } : attempt,
   )
-  const steps = mission.steps.map((step) =>
-    step.status === 'running' || step.id === error?.step ? left(step, fact, outcome, error) : step,
-  )
+  const isLeft = (step: StepRecord): boolean => step.status === 'running' || step.id === error?.step
+  const steps = mission.steps.some(isLeft)
+    ? mission.steps.map((step) => (isLeft(step) ? left(step, fact, outcome, error) : step))
+    : mission.steps
   return { ...mission, attempts, steps, spentMs: mission.spentMs + durationMs, openMs: 0 }
 }
 
 function left(step: StepRecord, fact: Fact, outcome: string, error: MissionError | undefined): StepRecord {
-  // Only for people to read: the wall clock may have jumped in between.
-  const durationMs = Math.max(0, Date.parse(fact.ts) - Date.parse(step.startedAt ?? fact.ts))
-  if (outcome === 'failed') return { ...step, status: 'failed', durationMs, ...(error ? { error } : {}) }
-  return { ...step, status: outcome === 'cancelled' ? 'unknown' : 'pending' }
+  if (outcome === 'failed' && (error?.step === undefined || error.step === step.id)) {
+    // Only for people to read: the wall clock may have jumped in between.
+    const sinceMs = Math.max(0, Date.parse(fact.ts) - Date.parse(step.startedAt ?? fact.ts))
+    const durationMs = step.status === 'running' ? sinceMs : (step.durationMs ?? sinceMs)
+    return { ...step, status: 'failed', durationMs, ...(error ? { error } : {}) }
+  }
+  // Beside the one that failed, or when the attempt was cut: one that may be called twice is as if it never began.
+  const isOpen = outcome === 'cancelled' || (outcome === 'failed' && !step.idempotent)
+  return { ...step, status: isOpen ? 'unknown' : 'pending' }
+}
+
+function withSteps(
+  mission: Mission,
+  ids: readonly string[],
+  status: StepRecord['status'],
+): readonly StepRecord[] {
+  return mission.steps.map((step) => (ids.includes(step.id) ? { ...step, status } : step))
 }
 
 function withStep(
@@ -162,27 +176,28 @@ function withStep(
   return mission.steps.map((step) => (step.id === id ? change(step) : step))
 }
 
-function told(mission: Mission, fact: Fact): Mission {
+/** The trail with one entry more: the first stays, of the others the last ones. */
+function told({ trail }: Mission, fact: Fact): Mission['trail'] {
   const entry = { at: fact.ts, seq: fact.seq, type: fact.type, say: sentenceOf(fact) }
-  const [first, ...rest] = mission.trail
-  const trail = first === undefined ? [entry] : [first, ...[...rest, entry].slice(1 - TRAIL_KEPT)]
-  return { ...mission, trail, updatedAt: fact.ts }
+  if (trail.length < TRAIL_KEPT) return [...trail, entry]
+  return [...trail.slice(0, 1), ...trail.slice(2), entry]
 }
 
 function sentenceOf({ type, d, ep }: Fact): string {
-  const name = type.slice('mission.'.length).replaceAll('_', ' ')
   const error = d['error'] as MissionError | undefined
-  const details = [
-    ep === undefined ? undefined : `attempt ${ep}`,
-    d['by'] === undefined ? undefined : `by ${d['by']}`,
-    d['step'] === undefined ? undefined : `step ${d['step']}`,
-    d['outcome'] ?? d['status'] ?? d['mode'],
-    error?.message ?? d['cause'] ?? d['reason'],
-  ]
-  return [name, ...details.filter((detail) => detail !== undefined)].join(', ').slice(0, SAY_LENGTH_MAX)
+  const steps = d['step'] ?? (Array.isArray(d['steps']) ? d['steps'].join(', ') : undefined)
+  const outcome = d['outcome'] ?? d['status'] ?? d['mode']
+  const cause = error?.message ?? d['cause'] ?? d['reason']
+  let say = type.slice('mission.'.length).replaceAll('_', ' ')
+  if (ep !== undefined) say += `, attempt ${ep}`
+  if (d['by'] !== undefined) say += `, by ${d['by']}`
+  if (steps !== undefined) say += `, step ${steps}`
+  if (outcome !== undefined) say += `, ${outcome}`
+  if (cause !== undefined) say += `, ${cause}`
+  return say.slice(0, SAY_LENGTH_MAX)
 }
 
 /** Bodies of `mission.*` facts are written by this room alone. */
-function body<Type extends MissionFactType>(fact: Fact): MissionFacts[Type] {
+function body<Type extends MissionFactType>(fact: Pick<FactDraft, 'd'>): MissionFacts[Type] {
   return fact.d as unknown as MissionFacts[Type]
 }

@@ -1,12 +1,21 @@
-import type { Actor, FactDraft } from '../contracts/fact.ts'
+import type { Actor, Fact, FactDraft } from '../contracts/fact.ts'
 import { NexusError } from '../contracts/failure.ts'
 import type { MissionId } from '../contracts/ids.ts'
-import type { MissionStatus } from '../contracts/mission.ts'
 import { Keyed } from '../kit/keyed.ts'
-import { moveOf } from '../kit/state-table.ts'
 import { DAEMON, draft, type MissionFacts, type MissionFactType } from './facts.ts'
+import { fold } from './fold.ts'
 import type { Mission } from './mission.ts'
-import { BIRTH, eventOf, MISSION_TABLE, type MissionAct, type MissionEvent } from './mission-table.ts'
+import {
+  BIRTH,
+  causeOf,
+  eventOf,
+  type MissionAct,
+  type MissionCause,
+  type MissionEvent,
+  type MissionMove,
+  mayCause,
+  transition,
+} from './mission-table.ts'
 import type { ClaimVerdict, Decided, MissionQueue, MissionStore, Recorder } from './port.ts'
 import type { Shelf } from './shelf.ts'
 
@@ -23,6 +32,7 @@ export class Ledger implements Pick<MissionStore, 'create' | 'change'>, MissionQ
     () => new NexusError('JOURNAL_BUSY', { limit: WAITING_MAX, what: 'mission' }),
   )
   #staleRefused = 0
+  readonly #staleOf = new Map<MissionId, { readonly count: number; readonly epoch: number }>()
 
   /** @param act - Carries out what a durable change asks for; must not throw. */
   constructor(recorder: Recorder, shelf: Shelf, act: (act: MissionAct, mission: Mission) => void) {
@@ -36,8 +46,19 @@ export class Ledger implements Pick<MissionStore, 'create' | 'change'>, MissionQ
     return this.#staleRefused
   }
 
-  refuseStale(): void {
+  /** Counts a late answer, for the whole and for its mission. */
+  refuseStale(id: MissionId, epoch: number): void {
     this.#staleRefused += 1
+    const count = (this.#staleOf.get(id)?.count ?? 0) + 1
+    this.#staleOf.delete(id)
+    this.#staleOf.set(id, { count, epoch })
+    const [oldest] = this.#staleOf.keys()
+    if (this.#staleOf.size > STALE_KEPT && oldest !== undefined) this.#staleOf.delete(oldest)
+  }
+
+  /** What was refused of this mission since the daemon started, and from which attempt the last came. */
+  staleOf(id: MissionId): { readonly count: number; readonly epoch: number } | undefined {
+    return this.#staleOf.get(id)
   }
 
   /** One that waits or runs. */
@@ -63,7 +84,8 @@ export class Ledger implements Pick<MissionStore, 'create' | 'change'>, MissionQ
       const decided = decide(mission)
       if (decided === undefined) return mission
       const epoch = mission.status === 'running' ? mission.epoch : undefined
-      return this.#record(mission, decided.fact(id, epoch), wanted)
+      const fact = decided.fact(id, epoch)
+      return this.#record(mission, [fact], causeOf(fact.actor), wanted)
     })
   }
 
@@ -73,35 +95,53 @@ export class Ledger implements Pick<MissionStore, 'create' | 'change'>, MissionQ
       if (mission.status !== 'queued') return undefined
       const verdict = mayRun(mission)
       if (!verdict.claim) {
-        await this.#record(mission, verdict.instead.fact(id), 'claimed')
+        await this.#record(mission, [verdict.instead.fact(id)], 'daemon', 'claimed')
         return undefined
       }
-      const queued = { queue_wait_ms: Math.round(verdict.queueWaitMs) }
-      return this.#record(mission, draft('mission.claimed', id, DAEMON, queued, mission.epoch + 1), 'claimed')
+      return this.#record(mission, claimDrafts(id, mission.epoch + 1, verdict), 'daemon', 'claimed')
     })
   }
 
-  write(id: MissionId, epoch: number, decided: Decided): Promise<Mission> {
+  write(id: MissionId, epoch: number, decided: readonly Decided[]): Promise<Mission> {
     return this.#turns.run(id, async () => {
-      const mission = await this.find(id)
+      const mission = this.#shelf.get(id) ?? (await this.find(id))
       if (mission.status !== 'running' || mission.epoch !== epoch) {
-        this.refuseStale()
+        this.refuseStale(id, epoch)
         throw new StaleAttempt(id, epoch, mission)
       }
-      return this.#record(mission, decided.fact(id, epoch), 'written by its attempt')
+      const facts = decided.map((record) => record.fact(id, epoch))
+      return this.#record(mission, facts, 'attempt', 'written by its attempt')
     })
   }
 
-  async #record(mission: Mission, fact: FactDraft, wanted: string): Promise<Mission> {
-    const event = eventOf(fact)
-    const move =
-      event && moveOf<MissionStatus, MissionEvent, MissionAct>(MISSION_TABLE, mission.status, event)
-    if (event !== undefined && move === undefined) throw wrongState(mission, wanted)
-    await this.#recorder.append(fact)
-    const changed = await this.find(mission.id)
-    if (move !== undefined) this.#act(move.act, changed)
+  /** One batch; of its facts at most one moves the mission on. */
+  async #record(
+    mission: Mission,
+    drafts: readonly FactDraft[],
+    cause: MissionCause,
+    wanted: string,
+  ): Promise<Mission> {
+    const events = drafts.map(eventOf).filter((event) => event !== undefined)
+    const moves = events.map((event) => allowed(mission, event, cause, wanted))
+    const facts = await this.#recorder.appendAll(drafts)
+    // One that has come to its end may have left memory by now.
+    const changed = this.#shelf.get(mission.id) ?? facts.reduce<Mission>(foldKnown, mission)
+    for (const { act } of moves) this.#act(act, changed)
     return changed
   }
+}
+
+/**
+ * The facts by which an attempt begins: its claim, and the starts of its first steps. Pure, so that they can be made
+ * before the mission itself is on record.
+ */
+export function claimDrafts(
+  id: MissionId,
+  epoch: number,
+  { queueWaitMs, starts }: Pick<Extract<ClaimVerdict, { claim: true }>, 'queueWaitMs' | 'starts'>,
+): readonly FactDraft[] {
+  const claim = draft('mission.claimed', id, DAEMON, { queue_wait_ms: Math.round(queueWaitMs) }, epoch)
+  return [claim, ...starts.map((start) => start.fact(id, epoch))]
 }
 
 export function decided<Type extends MissionFactType>(
@@ -115,6 +155,18 @@ export function decided<Type extends MissionFactType>(
 function known(id: MissionId, mission: Mission | undefined): Mission {
   if (mission === undefined) throw new NexusError('MISSION_UNKNOWN', { mission: id })
   return mission
+}
+
+function foldKnown(mission: Mission, fact: Fact): Mission {
+  return fold(mission, fact) ?? mission
+}
+
+/** The table's word: what it does not list for this state, and for this cause, does not happen. */
+function allowed(mission: Mission, event: MissionEvent, cause: MissionCause, wanted: string): MissionMove {
+  const move = transition(mission.status, event)
+  if (move === undefined) throw wrongState(mission, wanted)
+  if (mayCause(move, cause)) return move
+  throw new NexusError('PERMISSION_DENIED', { principal: `the ${cause}`, permission: `to have it ${wanted}` })
 }
 
 export function wrongState(mission: Mission, wanted: string): NexusError {
@@ -132,3 +184,5 @@ export class StaleAttempt extends Error {
 
 /** So many may wait to decide about one mission; more is a storm, not people. */
 const WAITING_MAX = 1_000
+/** Late answers are rare, and asked about soon. */
+const STALE_KEPT = 1_000

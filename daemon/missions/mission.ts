@@ -135,7 +135,17 @@ export function actionOf(uses: string): string {
   return uses.slice(uses.lastIndexOf('/') + 1)
 }
 
-/** The step whose start is recorded and whose end is not. */
-export function unfinishedStep(mission: Mission): StepRecord | undefined {
-  return mission.steps.find(({ status }) => status === 'running')
+/** The steps whose start is recorded and whose end is not. */
+export function unfinishedSteps({ steps }: Mission): readonly StepRecord[] {
+  return steps.filter(({ status }) => status === 'running')
+}
+
+/** What is known of one step. */
+export function stepOf({ steps }: Mission, id: string): StepRecord | undefined {
+  return steps.find((step) => step.id === id)
+}
+
+/** Nothing waits for it any more. */
+export function isDone({ status }: StepRecord): boolean {
+  return status === 'completed' || status === 'skipped'
 }

@@ -1,4 +1,5 @@
 import { NexusError } from '../contracts/failure.ts'
+import type { Chance } from '../kit/chance.ts'
 import { sleep } from '../kit/clock.ts'
 import type { MissionPorts } from './port.ts'
 import type { Running } from './running.ts'
@@ -22,6 +23,14 @@ export async function patience<T>(
       await sleep(clock, RETRY_MS)
     }
   }
+}
+
+/**
+ * How long to wait before the next try, after `n` (0 for the first): anything up to `baseMs · 2ⁿ`, capped. Full jitter:
+ * what failed together does not come back together.
+ */
+export function fullJitter(n: number, baseMs: number, maxMs: number, chance: Chance): number {
+  return Math.round(Math.min(maxMs, baseMs * 2 ** n) * chance.next())
 }
 
 const PASSING: ReadonlySet<string> = new Set(['JOURNAL_FULL', 'JOURNAL_BUSY'])

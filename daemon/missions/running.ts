@@ -9,14 +9,23 @@ export class Running {
   readonly #controller = new AbortController()
   readonly #ended = Promise.withResolvers<void>()
   #halt: Halt | undefined
-  /** What the action said last. */
-  progress:
-    | { readonly step: string; readonly fraction: number; readonly note: string | undefined }
-    | undefined
+  readonly #onProgress: ((said: Said) => void) | undefined
+  #progress: Said | undefined
 
-  constructor(missionId: MissionId, epoch: number) {
+  constructor(missionId: MissionId, epoch: number, onProgress?: (said: Said) => void) {
     this.missionId = missionId
     this.epoch = epoch
+    this.#onProgress = onProgress
+  }
+
+  /** What an action of it said last. */
+  get progress(): Said | undefined {
+    return this.#progress
+  }
+
+  heard(step: string, fraction: number, note: string | undefined): void {
+    this.#progress = { step, fraction, note }
+    this.#onProgress?.(this.#progress)
   }
 
   /** Asks the attempt to end; the first reason counts. */
@@ -44,13 +53,23 @@ export class Running {
   }
 }
 
+/** How far an action says it has come. */
+export interface Said {
+  readonly step: string
+  readonly fraction: number
+  readonly note: string | undefined
+}
+
 export type Halt =
   | { readonly kind: 'cancelled'; readonly actor: Actor; readonly body: MissionFacts['mission.cancelled'] }
   | { readonly kind: 'max_time' }
   | { readonly kind: 'drain' }
+  /** It is no longer this attempt's mission, or nothing can be recorded any more. */
+  | { readonly kind: 'lost' }
 
 const SAY = {
   cancelled: 'the mission was cancelled',
   max_time: 'the mission used up its time',
   drain: 'the daemon is stopping',
+  lost: 'the attempt lost its mission',
 } as const

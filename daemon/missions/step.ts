@@ -1,96 +1,111 @@
 import { NexusError } from '../contracts/failure.ts'
-import type { PlanStep } from '../contracts/mission.ts'
-import type { ArtifactRef } from '../contracts/module.ts'
-import { type Clock, sleep } from '../kit/clock.ts'
+import type { MissionError, PlanStep } from '../contracts/mission.ts'
 import { DAEMON } from './facts.ts'
 import { decided, StaleAttempt } from './ledger.ts'
-import { actionOf, type Mission, moduleOf } from './mission.ts'
-import { type Failure, failure, judgeError, neverBegan } from './outcome.ts'
-import type { ActionAnswer, Decided, MissionPorts } from './port.ts'
+import { actionOf, type Mission, moduleOf, stepOf } from './mission.ts'
+import { type Failure, judgeError, neverBegan } from './outcome.ts'
+import { fullJitter } from './patience.ts'
+import type { Pen } from './pen.ts'
+import type { Decided, MissionPorts, ModuleCalls } from './port.ts'
 import { resolve } from './reference.ts'
 import type { Running } from './running.ts'
+import { type CallWorld, callStep } from './step-call.ts'
+import { finishedStep, outputOf } from './step-output.ts'
 
 export type StepEnd =
-  | { readonly kind: 'completed' }
-  | ({ readonly kind: 'failed' } & Failure)
+  | { readonly kind: 'completed'; readonly record: Decided }
+  | ({ readonly kind: 'failed'; readonly durationMs: number } & Failure)
   /** Nobody knows whether it did its work. */
   | { readonly kind: 'unknown'; readonly cause: string }
-  /** The attempt was asked to end, and calling this step again does no harm. */
+  /** It was asked to end, and calling it again does no harm. */
   | { readonly kind: 'halted' }
 
-export interface StepWorld {
-  readonly ports: Pick<MissionPorts, 'calls' | 'blobs' | 'clock' | 'log'>
-  /** Durable when it resolves. */
-  write(record: Decided): Promise<Mission>
+export interface StepWorld extends CallWorld {
+  readonly ports: Pick<MissionPorts, 'calls' | 'blobs' | 'clock' | 'chance' | 'log'>
+  readonly pen: Pen
   /** Tries again while the disk is full or slow. */
   patiently<T>(work: () => Promise<T>): Promise<T>
-  /** An answer came after the attempt had given up on it. */
-  refuseLate(): void
-  /** Execution time that is left, in milliseconds. */
-  leftMs(): number
+  /** Waits out a backoff, which is no execution time; rejects when the signal aborts. */
+  backOff(waitMs: number, signal: AbortSignal): Promise<void>
 }
 
-/** Runs one step: its start is durable before the call, its end before the next step. */
-export async function runStep(
-  mission: Mission,
-  step: PlanStep,
-  running: Running,
-  world: StepWorld,
-): Promise<StepEnd> {
+/** The record that a step begins; it says whether the action may be called twice, which decides what a crash means. */
+export function startOf(
+  { id, uses }: PlanStep,
+  mission: Pick<Mission, 'steps'>,
+  calls: Pick<ModuleCalls, 'action'>,
+): Decided {
+  const tries = mission.steps.find((step) => step.id === id)?.tries ?? 0
+  const idempotent = calls.action(moduleOf(uses), actionOf(uses))?.idempotent ?? false
+  return decided('mission.step_started', DAEMON, { step: id, uses, try: tries + 1, idempotent })
+}
+
+/** The record that a step ended badly while its attempt goes on, or ended by something else. */
+export function failedStep(step: string, error: MissionError, durationMs: number): Decided {
+  const duration_ms = Math.round(durationMs)
+  const finished = { step, status: 'failed', artifacts: [], duration_ms, cpu_ms: 0, error } as const
+  return decided('mission.step_finished', DAEMON, finished)
+}
+
+/**
+ * Runs one step whose start was put down: the start is durable before the call. Its end is left to the caller to
+ * record, who may have more to say in the same batch.
+ *
+ * @throws StaleAttempt, NexusError `JOURNAL_…`.
+ */
+export async function runStep(step: PlanStep, signal: AbortSignal, world: StepWorld): Promise<StepEnd> {
+  const { pen, ports } = world
   for (let tries = 0; ; tries += 1) {
-    const end = await tryStep(mission, step, tries, running, world)
-    if (end.kind !== 'failed' || !end.retry || tries >= (step.retries ?? 0) || running.halt) return end
-    const finished = { step: step.id, status: 'failed', artifacts: [], duration_ms: 0, cpu_ms: 0 } as const
-    await world.write(decided('mission.step_finished', DAEMON, { ...finished, error: end.error }))
+    const end = await tryStep(step, tries, signal, world)
+    const isLast = tries >= (step.retries ?? 0) || signal.aborted
+    if (end.kind !== 'failed' || !end.retry || isLast) return end
+    pen.put(failedStep(step.id, end.error, end.durationMs))
+    void pen.flush() // to be seen while it waits; it is awaited with the next record
+    try {
+      await world.backOff(fullJitter(tries, RETRY_MS, RETRY_MS_MAX, ports.chance), signal)
+    } catch {
+      return { kind: 'halted' }
+    }
+    pen.put(startOf(step, pen.mission, ports.calls))
   }
 }
 
 async function tryStep(
-  mission: Mission,
   step: PlanStep,
-  repeated: number,
-  running: Running,
+  tries: number,
+  signal: AbortSignal,
   world: StepWorld,
 ): Promise<StepEnd> {
-  const { calls, blobs } = world.ports
-  const spec = calls.action(moduleOf(step.uses), actionOf(step.uses))
-  const idempotent = spec?.idempotent ?? false
+  const { ports, pen } = world
+  const startedMs = ports.clock.elapsed()
+  const idempotent = stepOf(pen.mission, step.id)?.idempotent ?? false
   try {
-    const input = await resolve(step.with ?? {}, mission.order.input, (id) => outputOf(mission, id, blobs))
-    const before = mission.steps.find(({ id }) => id === step.id)?.tries ?? 0
-    const started = { step: step.id, uses: step.uses, try: before + repeated + 1, idempotent }
-    await world.write(decided('mission.step_started', DAEMON, started))
-    if (running.halt) return await notCalled(step, world)
-    const timeoutMs = Math.min(
-      step.timeout_ms ?? Number.POSITIVE_INFINITY,
-      spec?.timeout_ms ?? STEP_TIMEOUT_MS,
-    )
-    const answer = await callStep(step, input, timeoutMs, running, world)
-    if (answer === 'not called') return await notCalled(step, world)
+    const isDurable = pen.flush()
+    // The first try also waits for the ends of the steps before it.
+    if (tries === 0 || !idempotent) await isDurable
+    const outputs = (id: string): Promise<unknown> => outputOf(pen.mission, id, ports.blobs)
+    const input = await resolve(step.with ?? {}, pen.mission.order.input, outputs)
+    const spec = ports.calls.action(moduleOf(step.uses), actionOf(step.uses))
+    const timeoutMs = Math.min(step.timeout_ms ?? Infinity, spec?.timeout_ms ?? STEP_TIMEOUT_MS)
+    const answer = await callStep(step, input, timeoutMs, signal, world)
+    if (answer === 'not called') return notCalled(step, world)
     if (answer === 'silent')
       return idempotent ? { kind: 'halted' } : unknown('it did not answer when stopped')
-    return await finish(step, answer, world)
+    return { kind: 'completed', record: await finishedStep(step, answer, world) }
   } catch (error) {
-    const known = expected(error, running, world)
-    if (running.halt && neverBegan(known)) return await notCalled(step, world)
-    if (running.halt && idempotent) return { kind: 'halted' }
+    const known = expected(error, world.running, world)
+    if (signal.aborted && neverBegan(known)) return notCalled(step, world)
+    if (signal.aborted && idempotent) return { kind: 'halted' }
     const judged = judgeError(known, step.id, idempotent)
-    return judged === 'unknown' ? unknown(known.message) : { kind: 'failed', ...judged }
+    if (judged === 'unknown') return unknown(known.message)
+    return { kind: 'failed', durationMs: ports.clock.elapsed() - startedMs, ...judged }
   }
 }
 
 /** Its start is on record, so the record must say that nothing came of it. */
-async function notCalled(step: PlanStep, { write }: StepWorld): Promise<StepEnd> {
-  const error = { code: 'CALL_ABORTED', message: 'it was not called: the attempt had to end', step: step.id }
-  const finished = {
-    step: step.id,
-    status: 'failed',
-    artifacts: [],
-    duration_ms: 0,
-    cpu_ms: 0,
-    error,
-  } as const
-  await write(decided('mission.step_finished', DAEMON, finished))
+function notCalled(step: PlanStep, { pen }: StepWorld): StepEnd {
+  const message = 'it was not called: the attempt had to end'
+  pen.put(failedStep(step.id, { code: 'CALL_ABORTED', message, step: step.id }, 0))
   return { kind: 'halted' }
 }
 
@@ -104,128 +119,13 @@ function expected(error: unknown, { missionId, epoch }: Running, { ports }: Step
   return new NexusError('INTERNAL', { reference }, { cause: error })
 }
 
-/** Calls, and gives up on an action that neither answers nor dies once the attempt was asked to end. */
-async function callStep(
-  step: PlanStep,
-  input: unknown,
-  timeoutMs: number,
-  running: Running,
-  { ports, refuseLate, leftMs }: StepWorld,
-): Promise<ActionAnswer | 'silent' | 'not called'> {
-  const { missionId: mission_id, epoch, signal } = running
-  const context = { mission_id, epoch, step: step.id, idempotency_token: `${mission_id}/${step.id}` }
-  const endMs = ports.clock.elapsed() + timeoutMs
-  const ask = (): Promise<ActionAnswer> =>
-    ports.calls.call({
-      moduleId: moduleOf(step.uses),
-      action: actionOf(step.uses),
-      input,
-      // Never zero: what is left of the mission is watched by the attempt's own timer.
-      timeoutMs: Math.max(1, Math.ceil(Math.min(endMs - ports.clock.elapsed(), leftMs() + HALT_GRACE_MS))),
-      signal,
-      mission: context,
-      killWhenStuck: true,
-      progress: (fraction, note) => {
-        running.progress = { step: step.id, fraction, note }
-      },
-    })
-  const call = untilTaken(ask, endMs, signal, ports.clock)
-  const silence = Promise.withResolvers<'silent'>()
-  let timer = { cancel: () => {} }
-  const onAbort = (): void => {
-    timer = ports.clock.after(HALT_GRACE_MS, () => silence.resolve('silent'))
-  }
-  if (signal.aborted) onAbort()
-  else signal.addEventListener('abort', onAbort, { once: true })
-  try {
-    const answer = await Promise.race([call, silence.promise])
-    if (answer === 'silent') call.then(refuseLate, refuseLate)
-    return answer
-  } finally {
-    signal.removeEventListener('abort', onAbort)
-    timer.cancel()
-  }
-}
-
-/** A module whose line of callers is full has not been called: the step stands in the queue until there is room. */
-async function untilTaken<T>(
-  ask: () => Promise<T>,
-  endMs: number,
-  signal: AbortSignal,
-  clock: Clock,
-): Promise<T | 'not called'> {
-  for (;;) {
-    try {
-      return await ask()
-    } catch (error) {
-      const isFull = error instanceof NexusError && error.code === 'MODULE_BUSY'
-      if (!isFull || clock.elapsed() + BUSY_MS >= endMs) throw error
-    }
-    const isOver = await sleep(clock, BUSY_MS, signal).then(
-      () => false,
-      () => true,
-    )
-    if (isOver) return 'not called'
-  }
-}
-
-async function finish(
-  step: PlanStep,
-  answer: ActionAnswer,
-  { ports, write, patiently }: StepWorld,
-): Promise<StepEnd> {
-  const { instance, generation, artifacts } = answer
-  if (JSON.stringify(artifacts).length > ARTIFACTS_BYTES_MAX) {
-    const facts = { bytes: JSON.stringify(artifacts).length, limit: ARTIFACTS_BYTES_MAX }
-    return { kind: 'failed', ...failure(new NexusError('RECORD_TOO_LARGE', facts), false, step.id) }
-  }
-  const record = {
-    step: step.id,
-    status: 'completed' as const,
-    ...(await patiently(() => keep(step, answer.output, ports.blobs))),
-    artifacts,
-    duration_ms: Math.round(answer.durationMs),
-    cpu_ms: Math.round(answer.cpuMs),
-    instance,
-    generation,
-  }
-  await write(decided('mission.step_finished', DAEMON, record))
-  return { kind: 'completed' }
-}
-
-/** Small outputs stand in the record, large ones in a file that is durable before the record names it. */
-async function keep(
-  step: PlanStep,
-  output: unknown,
-  blobs: MissionPorts['blobs'],
-): Promise<{ output?: unknown; kept?: ArtifactRef }> {
-  const text = output === undefined ? undefined : JSON.stringify(output)
-  if (text === undefined) return {}
-  if (Buffer.byteLength(text) <= OUTPUT_BYTES_MAX) return { output }
-  const { sha256, bytes } = await blobs.put(Buffer.from(text))
-  return { kept: { name: `${step.id}.output.json`, sha256, bytes, media_type: 'application/json' } }
-}
-
-async function outputOf(mission: Mission, id: string, blobs: MissionPorts['blobs']): Promise<unknown> {
-  const record = mission.steps.find((step) => step.id === id)
-  if (record?.kept === undefined) return record?.output
-  const bytes = await blobs.get(record.kept.sha256)
-  if (bytes !== undefined) return JSON.parse(Buffer.from(bytes).toString())
-  const facts = { reference: `steps.${id}.output`, detail: `its file ${record.kept.sha256} is gone` }
-  throw new NexusError('STEP_INPUT_MISSING', facts)
-}
-
 function unknown(cause: string): StepEnd {
   return { kind: 'unknown', cause: cause.slice(0, CAUSE_LENGTH_MAX) }
 }
 
-const OUTPUT_BYTES_MAX = 8 * 1024
-/** The record of a step is one line of the journal. */
-const ARTIFACTS_BYTES_MAX = 32 * 1024
 /** What the manifest would say, should the action be gone; the call is refused then anyway. */
 const STEP_TIMEOUT_MS = 30_000
-/** What `Retry-After` tells everybody else who finds a module full. */
-const BUSY_MS = 1_000
-/** The host gives an aborted action one second, and the kill takes another. */
-const HALT_GRACE_MS = 3_000
+/** A step that is tried again within its attempt waits for a hiccup to pass; what lasts is for the mission's retry. */
+const RETRY_MS = 200
+const RETRY_MS_MAX = 5_000
 const CAUSE_LENGTH_MAX = 500

@@ -189,22 +189,37 @@ t.test('a reference that leads nowhere fails the step before anything is called'
   t.strictSame(world.steps, ['only'])
 })
 
-t.test('retries of a step stay within its attempt', async (t) => {
-  const world = new World()
-  let calls = 0
-  world.action('cortex/echo/say', () => {
-    calls += 1
-    if (calls < 3) throw new NexusError('ACTION_FAILED', { reason: 'not yet' })
-    return calls
-  })
-  const { missions, id } = await made(world, { plan: [{ id: 'only', uses: 'cortex/echo/say', retries: 2 }] })
+t.test(
+  'retries of a step stay within its attempt, and the wait between them is no execution time',
+  async (t) => {
+    const world = new World()
+    let calls = 0
+    world.action('cortex/echo/say', async () => {
+      await new Promise<void>((ring) => world.clock.after(300, ring))
+      calls += 1
+      if (calls < 3) throw new NexusError('ACTION_FAILED', { reason: 'not yet' })
+      return calls
+    })
+    const plan = [{ id: 'only', uses: 'cortex/echo/say', retries: 2 }]
+    const { missions, id } = await made(world, { plan, constraints: { max_time_seconds: 0.91 } })
+    await world.clock.pass(20_000)
+    const tries = world.journal.facts.filter(({ type }) => /step_/.test(type))
 
-  t.match(await later(missions, id), { status: 'completed', result: 3, epoch: 1 })
-  t.strictSame(
-    world.journal.facts.flatMap(({ type, d }) => (type === 'mission.step_started' ? [d['try']] : [])),
-    [1, 2, 3],
-  )
-})
+    t.match(await missions.get(id), { status: 'completed', result: 3, epoch: 1, duration_ms: 900 })
+    t.match(
+      tries.map(({ type, d }) => [type.replace('mission.step_', ''), d['try'] ?? d['duration_ms']]),
+      [
+        ['started', 1],
+        ['finished', 300],
+        ['started', 2],
+        ['finished', 300],
+        ['started', 3],
+        ['finished', 5],
+      ],
+    )
+    t.ok(Date.parse(tries[2]?.ts ?? '') > Date.parse(tries[1]?.ts ?? ''), 'there is a wait')
+  },
+)
 
 t.test('a module that is full is asked again: the step waits, and its attempt has not failed', async (t) => {
   const world = new World()
@@ -372,8 +387,8 @@ t.test('a cancel that comes as the last step ends is not told as done when it wa
   const world = new World()
   const { missions, id } = await made(world, { plan: ONE })
   let cancelling: Promise<string> | undefined
-  world.journal.before = async ([fact]) => {
-    if (fact?.type !== 'mission.ended') return
+  world.journal.before = async (facts) => {
+    if (facts.at(-1)?.type !== 'mission.ended') return
     cancelling = codeOf(missions.cancel(anna, { mission_id: id }))
     await settle()
   }

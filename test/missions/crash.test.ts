@@ -7,12 +7,25 @@ import { MISSION_TABLE } from '../../daemon/missions/mission-table.ts'
 import type { Missions } from '../../daemon/missions/missions.ts'
 import type { ActionOrder } from '../../daemon/missions/port.ts'
 import { settle } from '../support/test-clock.ts'
-import { anna, BORDERLINE, body, codeOf, operator, types, World } from './world.ts'
+import { anna, anyPlan, BORDERLINE, body, codeOf, operator, types, World } from './world.ts'
 
 const PLAN = [
   { id: 'read', uses: 'cortex/echo/say', with: { n: 1 } },
   { id: 'act', uses: 'cortex/echo/once', with: { n: { $from: 'steps.read.output.n' } } },
   { id: 'tell', uses: 'cortex/echo/say', with: { n: { $from: 'steps.act.output.n' } } },
+]
+
+/** Two sides that run next to each other, one of them with a step that may not run twice. */
+const DIAMOND = [
+  { id: 'read', uses: 'cortex/echo/say', with: { n: 1 } },
+  { id: 'act', uses: 'cortex/echo/once', needs: ['read'], with: { n: { $from: 'steps.read.output.n' } } },
+  { id: 'look', uses: 'cortex/echo/say', needs: ['read'] },
+  {
+    id: 'tell',
+    uses: 'cortex/echo/say',
+    needs: ['act', 'look'],
+    with: { n: { $from: 'steps.act.output.n' } },
+  },
 ]
 
 /** How often a step that may not run twice was called. */
@@ -36,70 +49,89 @@ async function finish(world: World, id: string): Promise<MissionStatus> {
 }
 
 t.test(
-  'killed at every append, before and after it is durable: one final state, and no step twice that may not',
+  'killed at every record of every append: one final state, and no step twice that may not',
   async (t) => {
     const seen = new Set<string>()
-    for (const verdict of [{}, BORDERLINE]) {
-      for (const how of ['lost', 'unheard'] as const) {
-        for (let append = 1; ; append += 1) {
-          const world = new World()
-          world.verdict = () => verdict
-          world.journal.dieAt = { append, how }
-          const missions = await world.start()
-          let acknowledged: string | undefined
-          const creating = missions.create(anna, body({ plan: PLAN }), 'key')
-          creating.then(
-            async ({ mission }) => {
-              acknowledged = mission.mission_id
-              if (mission.status === 'awaiting_approval') await missions.approve(operator, mission)
-            },
-            () => {},
-          )
-          await settle()
-          if (!world.journal.dead) break
-          const kept = world.journal.facts.at(-1)?.type ?? 'nothing'
-          const id = world.journal.facts[0]?.mid
-          const name = `${how} at ${append}, after ${kept}`
-          seen.add(`${how} ${kept}`)
-          if (acknowledged !== undefined) t.equal(id, acknowledged, `${name}: what was acknowledged is there`)
-          if (id === undefined) continue
-          const status = await finish(world, id)
-          // A skipped step has no output, so the step that reads it fails: an end all the same.
-          t.match(status, /^(completed|failed)$/, name)
-          t.equal(finals(world.journal.facts), 1, `${name}: one end`)
-          t.ok(acts(world) <= 1, `${name}: the step that may not run twice ran ${acts(world)} times`)
-          const again = await (await world.restart()).create(anna, body({ plan: PLAN }), 'key')
-          t.equal(again.mission.mission_id, id, `${name}: the key still names it`)
-        }
+    for (const [verdict, plan] of [
+      [{}, PLAN],
+      [BORDERLINE, PLAN],
+      [{}, DIAMOND],
+    ] as const) {
+      for (let append = 1, keeps = 0, isOver = false; !isOver; ) {
+        const world = new World()
+        world.verdict = () => verdict
+        world.journal.dieAt = { append, keeps }
+        const missions = await world.start()
+        let acknowledged: string | undefined
+        const creating = missions.create(anna, body({ plan: [...plan] }), 'key')
+        creating.then(
+          async ({ mission }) => {
+            acknowledged = mission.mission_id
+            if (mission.status === 'awaiting_approval') await missions.approve(operator, mission)
+          },
+          () => {},
+        )
+        await settle()
+        isOver = !world.journal.dead
+        const kept = types(world).at(-1) ?? 'nothing'
+        const id = world.journal.facts[0]?.mid
+        const name = `${keeps} of batch ${append}, after ${kept}`
+        if (!isOver) seen.add(`${keeps === world.journal.lastBatch ? 'unheard' : 'lost after'} ${kept}`)
+        keeps = keeps < world.journal.lastBatch ? keeps + 1 : 0
+        if (keeps === 0) append += 1
+        if (acknowledged !== undefined) t.equal(id, acknowledged, `${name}: what was acknowledged is there`)
+        if (id === undefined || isOver) continue
+        const status = await finish(world, id)
+        // A skipped step has no output, so the step that reads it fails: an end all the same.
+        t.match(status, /^(completed|failed)$/, name)
+        t.equal(finals(world.journal.facts), 1, `${name}: one end`)
+        t.ok(acts(world) <= 1, `${name}: the step that may not run twice ran ${acts(world)} times`)
+        const again = await (await world.restart()).create(anna, body({ plan: [...plan] }), 'key')
+        t.equal(again.mission.mission_id, id, `${name}: the key still names it`)
       }
     }
-    t.equal(seen.size, 12, `crashed at ${[...seen].join(', ')}`)
+    t.strictSame(
+      [...seen].sort(),
+      [
+        'lost after approved',
+        'lost after claimed',
+        'lost after created',
+        'lost after nothing',
+        'lost after step_finished',
+        'lost after step_started',
+        'unheard approved',
+        'unheard created',
+        'unheard ended',
+        'unheard step_finished',
+        'unheard step_started',
+      ].sort(),
+    )
   },
 )
 
 t.test('killed again and again at random, missions of every kind still end once', async (t) => {
   let restarts = 0
+  let sides = 0
   await fc.assert(
     fc.asyncProperty(
-      fc.array(fc.record({ append: fc.integer({ min: 1, max: 12 }), unheard: fc.boolean() }), {
-        maxLength: 6,
-      }),
-      fc.array(fc.constantFrom('say', 'once', 'throw'), { minLength: 1, maxLength: 4 }),
-      async (deaths, kinds) => {
+      fc.array(fc.record({ append: fc.integer({ min: 1, max: 12 }), keeps: fc.nat(4) }), { maxLength: 6 }),
+      anyPlan(['say', 'once', 'throw']),
+      async (deaths, plan) => {
         const world = new World()
-        const plan = kinds.map((kind, index) => ({ id: `s${index}`, uses: `cortex/echo/${kind}` }))
         world.action('cortex/echo/throw', () =>
           Promise.reject(new NexusError('ACTION_FAILED', { reason: 'no' })),
         )
         let missions = await world.start()
         const { mission } = await missions.create(anna, body({ plan }))
         const id = mission.mission_id
-        for (const { append, unheard } of deaths) {
-          world.journal.dieAt = { append, how: unheard ? 'unheard' : 'lost' }
+        for (const { append, keeps } of deaths) {
+          world.journal.dieAt = { append, keeps }
           await world.clock.pass(20_000)
           missions = await world.restart()
           restarts += 1
-          if ((await missions.get(id)).status === 'interrupted') {
+          const { status, steps } = await missions.get(id)
+          sides += steps.filter((step) => step.status === 'unknown').length > 1 ? 1 : 0
+          if (status === 'interrupted') {
             await missions.run(operator, { mission_id: id, resume: 'skip', wait_ms: 0 })
           }
         }
@@ -109,9 +141,10 @@ t.test('killed again and again at random, missions of every kind still end once'
         return finals(world.journal.facts) === 1 && Object.keys(MISSION_TABLE[end]).length === 0 && once
       },
     ),
-    { seed: 3, numRuns: 60 },
+    { seed: 3, numRuns: 120 },
   )
-  t.ok(restarts > 60, `${restarts} restarts`)
+  t.ok(restarts > 120, `${restarts} restarts`)
+  t.ok(sides > 0, `${sides} times more than one step had no known end`)
 })
 
 t.test('a crash in an idempotent step resumes there with the next epoch, and is no failure', async (t) => {
@@ -123,7 +156,7 @@ t.test('a crash in an idempotent step resumes there with the next epoch, and is 
   const missions = await world.start()
   const { mission } = await missions.create(anna, body({ plan, max_attempts: 1 }))
   await settle()
-  world.journal.dieAt = { append: 1, how: 'lost' }
+  world.journal.dieAt = { append: 1, keeps: 0 }
   hang = false
   const restarted = await world.restart()
   await settle()
@@ -228,7 +261,7 @@ t.test('a claim under way when the drain is over does not begin its work', async
 
   t.match(await missions.get(mission.mission_id), { status: 'queued', epoch: 1 })
   t.strictSame(world.steps, [])
-  t.strictSame(types(world), ['created', 'claimed', 'attempt_ended'])
+  t.strictSame(types(world), ['created', 'claimed', 'step_started', 'step_finished', 'attempt_ended'])
 })
 
 t.test('the whole state comes from the facts: replayed, every view is the same to the letter', async (t) => {

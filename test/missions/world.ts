@@ -1,8 +1,9 @@
 import { createHash } from 'node:crypto'
+import fc from 'fast-check'
 import type { Fact, FactDraft } from '../../daemon/contracts/fact.ts'
 import { NexusError } from '../../daemon/contracts/failure.ts'
 import type { ActionSpecification } from '../../daemon/contracts/manifest.ts'
-import type { MissionCreate, MissionDetail, Validation } from '../../daemon/contracts/mission.ts'
+import type { MissionCreate, MissionDetail, PlanStep, Validation } from '../../daemon/contracts/mission.ts'
 import { seededChance } from '../../daemon/kit/chance.ts'
 import { Missions } from '../../daemon/missions/missions.ts'
 import type {
@@ -23,12 +24,14 @@ class Journal implements Recorder {
   readonly facts: Fact[] = []
   readonly #clock: TestClock
   listeners: ((fact: Fact) => void)[] = []
-  /** Dies at the append with this number (from 1): `lost` before it is durable, `unheard` after. */
-  dieAt: { readonly append: number; readonly how: 'lost' | 'unheard' } | undefined
+  /** Dies at the append with this number (from 1); so many records of its batch are durable, though unheard. */
+  dieAt: { readonly append: number; readonly keeps: number } | undefined
   /** Fails the next appends. */
   failing: NexusError[] = []
   /** Awaited by each append: lets a test look in between. */
   before: (drafts: readonly FactDraft[]) => Promise<void> | void = () => {}
+  /** Records of the last batch that was handed in. */
+  lastBatch = 0
   #appends = 0
   #dead = false
 
@@ -57,10 +60,10 @@ class Journal implements Recorder {
     const failing = this.failing.shift()
     if (failing !== undefined) throw failing
     this.#appends += 1
-    const dies = this.#appends === this.dieAt?.append ? this.dieAt.how : undefined
-    this.#dead ||= dies !== undefined
-    if (this.#dead && dies !== 'unheard') return new Promise(() => {})
-    const facts = drafts.map((draft) => this.write(draft))
+    const keeps = this.#appends === this.dieAt?.append ? this.dieAt.keeps : undefined
+    this.#dead ||= keeps !== undefined
+    this.lastBatch = drafts.length
+    const facts = drafts.slice(0, this.#dead ? (keeps ?? 0) : drafts.length).map((draft) => this.write(draft))
     if (this.#dead) return new Promise(() => {})
     for (const fact of facts) for (const listener of this.listeners) listener(fact)
     return facts
@@ -253,4 +256,19 @@ export async function codeOf(work: Promise<unknown> | (() => unknown)): Promise<
   } catch (error) {
     return error instanceof NexusError ? error.code : String(error)
   }
+}
+
+/** Plans of up to six steps of these actions, with needs of every kind that can run. */
+export function anyPlan(actions: readonly string[]): fc.Arbitrary<PlanStep[]> {
+  const step = fc.record({
+    action: fc.constantFrom(...actions),
+    needs: fc.option(fc.array(fc.nat(5), { maxLength: 2 })),
+  })
+  return fc.array(step, { minLength: 1, maxLength: 6 }).map((steps) =>
+    steps.map(({ action, needs }, index) => ({
+      id: `s${index}`,
+      uses: `cortex/echo/${action}`,
+      ...(needs === null ? {} : { needs: [...new Set(needs.filter((n) => n < index).map((n) => `s${n}`))] }),
+    })),
+  )
 }
