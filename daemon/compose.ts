@@ -96,6 +96,8 @@ export async function compose(ground: Ground): Promise<Parts> {
     meters.fold(fact)
     telemetry.fold(fact)
     maintenance.heard(fact)
+    const { module_id: omened } = fact.d
+    if (OMEN_FACTS.has(fact.type) && typeof omened === 'string') missions.moduleChanged(omened)
     for (const listener of listeners) listener(fact)
   })
   late.memory = memory
@@ -369,3 +371,6 @@ function projection(room: { fold(fact: Fact): void; save(): unknown; load(saved:
     },
   }
 }
+
+/** After these, other missions of the module may run than before. */
+const OMEN_FACTS: ReadonlySet<string> = new Set(['omen.changed', 'module.unlocked'])

@@ -1,4 +1,4 @@
-import type { Category, MissionId } from '../contracts/ids.ts'
+import { CATEGORIES, type Category, type MissionId, type ModuleId } from '../contracts/ids.ts'
 import { Agenda } from './agenda.ts'
 import { runAttempt } from './attempt.ts'
 import { claimVerdict } from './decisions.ts'
@@ -8,6 +8,7 @@ import { Lanes } from './lanes.ts'
 import { decided, type Ledger, StaleAttempt } from './ledger.ts'
 import type { Mission } from './mission.ts'
 import type { MissionAct } from './mission-table.ts'
+import { ModuleSlots } from './module-slots.ts'
 import type { MissionPorts } from './port.ts'
 import { closeCutAttempts } from './recovery.ts'
 import { type Halt, Running } from './running.ts'
@@ -23,6 +24,7 @@ export class Engine {
   readonly #starts: Agenda
   /** When approvals are no longer waited for. */
   readonly #expiries: Agenda
+  readonly #slots: ModuleSlots
   readonly #running = new Map<MissionId, Running>()
   /** From the moment a lane starts them: a claim counts before its attempt does. */
   readonly #attempts = new Set<Promise<void>>()
@@ -37,6 +39,10 @@ export class Engine {
     this.#shelf = shelf
     this.#ledger = ledger
     this.#lanes = new Lanes(ports.settings, (id) => this.#start(id))
+    this.#slots = new ModuleSlots(
+      (moduleId) => ports.calls.module(moduleId).missionsMax,
+      (id) => this.#offer(ledger.get(id)),
+    )
     this.#starts = new Agenda(ports.clock, (id) => this.#offer(ledger.get(id)))
     this.#expiries = new Agenda(ports.clock, (id) => this.#expireInTime(id))
   }
@@ -59,6 +65,7 @@ export class Engine {
         break
       case 'settle':
         this.#lanes.withdraw(mission.id)
+        this.#slots.drop(mission.id)
         this.#offeredMs.delete(mission.id)
         if (mission.status !== 'suggestion') this.#tell(mission)
     }
@@ -79,11 +86,20 @@ export class Engine {
     return {
       waitMs: this.#expiries.waitMs(id) ?? this.#starts.waitMs(id),
       running: this.#running.get(id),
+      limitedBy: this.#slots.waitsFor(id),
     }
   }
 
   counters(): { readonly depth: Record<Category, number>; readonly running: number } {
-    return { depth: this.#lanes.depth(), running: this.#running.size }
+    const waiting = this.#slots.depth()
+    const depth = this.#lanes.depth()
+    for (const category of CATEGORIES) depth[category] += waiting[category] ?? 0
+    return { depth, running: this.#running.size }
+  }
+
+  /** What omens say of a module is another thing now: those that wait for it may try again. */
+  look(moduleId: ModuleId): void {
+    this.#slots.look(moduleId)
   }
 
   async recover(): Promise<void> {
@@ -148,7 +164,10 @@ export class Engine {
     const queueWaitMs = clock.elapsed() - (this.#offeredMs.get(id) ?? clock.elapsed())
     this.#offeredMs.delete(id)
     let running: Running | undefined
+    let leave: (() => void) | undefined
     try {
+      leave = this.#slots.take(this.#ledger.get(id))
+      if (leave === undefined) return
       const claimed = await this.#ledger.claim(id, (mission) =>
         claimVerdict(mission, queueWaitMs, this.#ports),
       )
@@ -163,6 +182,7 @@ export class Engine {
       if (running === undefined) this.#starts.put(id, CLAIM_AGAIN_MS)
     } finally {
       if (running !== undefined && this.#running.get(id) === running) this.#running.delete(id)
+      leave?.()
       running?.end()
     }
   }

@@ -1,6 +1,6 @@
 import type { Fact } from '../contracts/fact.ts'
 import { NexusError } from '../contracts/failure.ts'
-import type { Category, MissionId } from '../contracts/ids.ts'
+import type { Category, MissionId, ModuleId } from '../contracts/ids.ts'
 import type {
   MissionCreate,
   MissionDetail,
@@ -182,6 +182,11 @@ export class Missions {
   /** Starts nothing more, waits for what runs, and cuts the rest after `deadlineMs`. */
   drain(deadlineMs: number): Promise<void> {
     return this.#engine.drain(deadlineMs)
+  }
+
+  /** To be told when omens say something else of a module: missions may wait for just that. */
+  moduleChanged(moduleId: ModuleId): void {
+    this.#engine.look(moduleId)
   }
 
   /** Told of each mission that has come to an end or to a halt, while running only, not in a replay. */

@@ -118,6 +118,8 @@ export interface ModuleCalls {
 interface ModuleKnown {
   readonly known: boolean
   readonly locked: boolean
+  /** So many missions may use it at once; as many as lanes and actions allow when absent. */
+  readonly missionsMax?: number
   /** Ready, or about to be: a call would be taken, or wait. */
   readonly callable: boolean
   /** How many of them take calls; one when it is not said. */
