@@ -171,8 +171,10 @@ export class Engine {
       const claimed = await this.#ledger.claim(id, (mission) =>
         claimVerdict(mission, queueWaitMs, this.#ports),
       )
+      // Offered twice, say: the attempt that is under way is somebody else's.
+      if (claimed === undefined) return
       running = this.#running.get(id)
-      if (claimed === undefined || running === undefined) return
+      if (running === undefined) return
       if (this.#cutting) running.stop({ kind: 'drain' })
       await runAttempt(claimed, running, this.#ledger, this.#ports)
     } catch (error) {
