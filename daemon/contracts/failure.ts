@@ -84,7 +84,8 @@ export const FAILURES = {
   OPERATOR_KEY_REQUIRED: {
     status: 403,
     say: '{command} needs the operator key',
-    remedy: 'give the key with the request (`operator_key`, or the header `X-Operator-Key`); `nexus key show` prints it',
+    remedy:
+      'give the key with the request (`operator_key`, or the header `X-Operator-Key`); `nexus key show` prints it',
   },
   UNAUTHENTICATED: {
     status: 401,
@@ -283,6 +284,11 @@ export const FAILURES = {
     remedy: 'make room, or lower missions.free_space_mb; missions are taken again within seconds',
     retryAfterSeconds: 10,
   },
+  APPROVAL_STALE: {
+    status: 409,
+    say: '{mission} is no longer what was looked at: its goal, constraints, plan or score have changed',
+    remedy: 'look again: `nexus missions show {mission}`',
+  },
   OVERRIDE_USED: {
     status: 409,
     say: '{mission} was overridden by {by} already, and an override is for one execution',
@@ -337,6 +343,11 @@ export const FAILURES = {
     status: 500,
     say: 'the artifact {sha256} is damaged: its bytes no longer have this hash',
     remedy: 'restore the file below artifacts/ from a backup, or run the mission again',
+  },
+  MISSION_DAMAGED: {
+    status: 500,
+    say: 'the record of mission {mission} is damaged: file {file} of missions, byte {offset}',
+    remedy: 'stop the daemon and run `nexus journal rebuild`: the journal tells it again',
   },
   // What is remembered
   JOURNAL_UNAVAILABLE: {

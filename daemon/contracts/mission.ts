@@ -108,7 +108,17 @@ export const RunSchema = Type.Object(
 export type MissionRun = Static<typeof RunSchema>
 
 export const ApproveSchema = Type.Object(
-  { mission_id: MissionRef, operator_key: Key, reason: Type.Optional(Reason) },
+  {
+    mission_id: MissionRef,
+    operator_key: Key,
+    reason: Type.Optional(Reason),
+    digest: Type.Optional(
+      Type.String({
+        pattern: '^[0-9a-f]{64}$',
+        description: 'refuses when it is no longer what was looked at',
+      }),
+    ),
+  },
   { ...closed, $id: 'MissionApprove' },
 )
 
@@ -188,10 +198,31 @@ export interface MissionView {
   readonly modules: readonly string[]
   /** Why it stands where it stands, in one sentence. */
   readonly because: string
+  /** While it waits for an operator: when it stops waiting. */
+  readonly expires_at?: string
   readonly result?: unknown
   readonly error?: MissionError
   readonly duration_ms: number | null
   readonly artifacts: readonly ArtifactRef[]
+}
+
+/** What an approval would be given for. */
+export interface ApprovalSubject {
+  /** RFC 3339. */
+  readonly since: string
+  readonly expires_at: string
+  /** Of what it covers; an approval that names it is taken for this and nothing else. */
+  readonly digest: string
+  readonly covers: readonly string[]
+}
+
+/** What let a mission run that is not SAFE, or that was interrupted. */
+export interface ApprovalView {
+  readonly kind: 'approved' | 'overridden' | 'resumed'
+  readonly by: string
+  readonly at: string
+  readonly reason?: string
+  readonly digest: string
 }
 
 /** `GET /v1/missions/:mission_id`. */
@@ -202,6 +233,8 @@ export interface MissionDetail extends MissionView {
   readonly validation: Validation
   readonly steps: readonly MissionStep[]
   readonly attempts: readonly MissionAttempt[]
-  readonly approval: { readonly by: string; readonly at: string; readonly reason?: string } | null
+  readonly approval: ApprovalView | null
+  /** While it waits for an operator. */
+  readonly awaiting?: ApprovalSubject
   readonly retry_of?: string
 }

@@ -1,5 +1,6 @@
 import { NexusError } from '../contracts/failure.ts'
 import { type CourseEnd, runCourse } from './course.ts'
+import { wasOverridden } from './decisions.ts'
 import { DAEMON } from './facts.ts'
 import { decided, type Ledger } from './ledger.ts'
 import { type Mission, unfinishedSteps } from './mission.ts'
@@ -61,7 +62,12 @@ function lastRecord(
   }
   if (failed !== undefined) return afterFailure(mission, failed, totalMs, attemptMs, ports)
   // A stop that came too late to save any work is not obeyed.
-  return halted ? cut(mission, attemptMs, 'the daemon stopped') : ended(mission, totalMs)
+  if (!halted) return ended(mission, totalMs)
+  return cut(
+    mission,
+    attemptMs,
+    halt === undefined ? 'an omen locked a module it needs' : 'the daemon stopped',
+  )
 }
 
 function afterFailure(
@@ -71,7 +77,7 @@ function afterFailure(
   attemptMs: number,
   { chance }: Pick<MissionPorts, 'chance'>,
 ): Decided {
-  const triesMax = mission.clearance?.kind === 'overridden' ? 1 : mission.order.max_attempts
+  const triesMax = wasOverridden(mission) ? 1 : mission.order.max_attempts
   const tries = mission.failedAttempts + 1
   if (!retry || tries >= triesMax) return ended(mission, totalMs, error)
   const retry_in_ms = fullJitter(tries - 1, RETRY_MS, RETRY_MS_MAX, chance)

@@ -2,7 +2,7 @@ import { NexusError } from '../contracts/failure.ts'
 import type { MissionCreate, Validation } from '../contracts/mission.ts'
 import { badRequest } from './admit.ts'
 import { firstStarts } from './course.ts'
-import { approvalDigest } from './digest.ts'
+import { digestOfMission as digest } from './digest.ts'
 import { actorOf, DAEMON, decidedBy } from './facts.ts'
 import { decided, wrongState } from './ledger.ts'
 import type { Mission } from './mission.ts'
@@ -17,9 +17,16 @@ export interface RunWish {
 }
 
 /** An approval is given for one digest; a second one finds another state and is refused by the table. */
-export function approved(mission: Mission, authority: Authority, reason?: string): Decided {
+export function approved(
+  mission: Mission,
+  authority: Authority,
+  { reason, digest: seen }: { readonly reason?: string; readonly digest?: string },
+): Decided {
   if (!authority.operatorKey) throw new NexusError('APPROVAL_REQUIRED', { mission: mission.id })
   if (mission.status !== 'awaiting_approval') throw wrongState(mission, 'approved')
+  if (seen !== undefined && seen !== digest(mission)) {
+    throw new NexusError('APPROVAL_STALE', { mission: mission.id })
+  }
   const body = { ...decidedBy(authority, reason), digest: digest(mission) }
   return decided('mission.approved', actorOf(authority), body)
 }
@@ -27,9 +34,10 @@ export function approved(mission: Mission, authority: Authority, reason?: string
 /**
  * What asking a mission to run makes of it; undefined when it is on its way, or has ended and has an outcome to tell.
  *
- * @throws NexusError `APPROVAL_REQUIRED`, `MISSION_BLOCKED`, `MISSION_WRONG_STATE`, `BAD_REQUEST`.
+ * @throws NexusError `APPROVAL_REQUIRED`, `MISSION_BLOCKED`, `MISSION_WRONG_STATE`, `OVERRIDE_USED`, `BAD_REQUEST`.
  */
 export function askedToRun(mission: Mission, authority: Authority, wish: RunWish): Decided | undefined {
+  if (wish.override === true && wasOverridden(mission)) throw overrideUsed(mission)
   switch (mission.status) {
     case 'queued':
     case 'running':
@@ -37,7 +45,7 @@ export function askedToRun(mission: Mission, authority: Authority, wish: RunWish
     case 'failed':
       return undefined
     case 'awaiting_approval':
-      return approved(mission, authority, wish.reason)
+      return approved(mission, authority, wish)
     case 'suggestion':
       return overridden(mission, authority, wish)
     case 'interrupted':
@@ -53,9 +61,10 @@ export function askedToRun(mission: Mission, authority: Authority, wish: RunWish
  * The body by which a mission is ordered once more. What was found for it, its plan above all, is found again; its
  * `not_before` has had its effect.
  *
- * @throws NexusError `MISSION_WRONG_STATE` unless it failed or expired.
+ * @throws NexusError `MISSION_WRONG_STATE` unless it failed or expired; `OVERRIDE_USED` when it ran by an override.
  */
 export function orderedAgain(mission: Mission): MissionCreate {
+  if (wasOverridden(mission)) throw overrideUsed(mission)
   if (mission.status !== 'failed' && mission.status !== 'expired') throw wrongState(mission, 'retried')
   const { goal, category, constraints, plan, plan_source, input, priority, ...rest } = mission.order
   return {
@@ -91,6 +100,15 @@ function claimed(mission: Mission, queueWaitMs: number, calls: MissionPorts['cal
   return { claim: true, queueWaitMs, starts: firstStarts(mission, calls) }
 }
 
+/** FAILING, and yet let go: only an override does that. Who resumes it later does not make it anything else. */
+export function wasOverridden({ decision, clearance }: Mission): boolean {
+  return decision === 'FAILING' && clearance !== null
+}
+
+function overrideUsed({ id, clearance }: Mission): NexusError {
+  return new NexusError('OVERRIDE_USED', { mission: id, by: clearance?.by ?? '' })
+}
+
 /** The cheapest change that would help, as a sentence. */
 export function counterfactualOf({ counterfactual }: Validation): string {
   const sentence = (counterfactual as { readonly sentence?: unknown } | null)?.sentence
@@ -115,8 +133,4 @@ function resumed(mission: Mission, authority: Authority, { resume, reason }: Run
   const steps = mission.steps.filter(({ status }) => status === 'unknown').map(({ id }) => id)
   const body = { ...decidedBy(authority, reason), mode: resume, steps, digest: digest(mission) }
   return decided('mission.resumed', actorOf(authority), body)
-}
-
-function digest({ order, validation }: Mission): string {
-  return approvalDigest({ ...order, score: validation.score })
 }

@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto'
 import type { Constraints, PlanStep } from '../contracts/mission.ts'
+import type { Mission } from './mission.ts'
 
 /** SHA-256 (hex) of a JSON value; the order of fields does not matter. */
 export function digestOf(value: unknown): string {
@@ -8,8 +9,11 @@ export function digestOf(value: unknown): string {
     .digest('hex')
 }
 
-/** What an approval is given for: when one of these changes, the approval is void. */
-export function approvalDigest(subject: {
+/** What an approval covers: when one of these changes, it is void. */
+export const APPROVAL_COVERS = ['goal', 'constraints', 'plan', 'score'] as const
+
+/** Names what an approval is given for. */
+function approvalDigest(subject: {
   readonly goal: string
   readonly constraints: Constraints
   readonly plan: readonly PlanStep[]
@@ -17,6 +21,11 @@ export function approvalDigest(subject: {
 }): string {
   const { goal, constraints, plan, score } = subject
   return digestOf({ goal, constraints, plan, score })
+}
+
+/** What an approval of this mission is given for, as it stands. */
+export function digestOfMission({ order, validation }: Pick<Mission, 'order' | 'validation'>): string {
+  return approvalDigest({ ...order, score: validation.score })
 }
 
 function sorted(_: string, value: unknown): unknown {

@@ -84,10 +84,10 @@ export class Missions {
     return { status: isUnderWay(mission) ? 'accepted' : ended, mission_id: id, mission: detailOf(mission) }
   }
 
-  async approve(authority: Authority, { mission_id, reason }: Decision): Promise<MissionDetail> {
+  async approve(authority: Authority, { mission_id, ...wish }: Approval): Promise<MissionDetail> {
     await this.#engine.expireOverdue(mission_id)
     return detailOf(
-      await this.#ledger.change(mission_id, 'approved', (mission) => approved(mission, authority, reason)),
+      await this.#ledger.change(mission_id, 'approved', (mission) => approved(mission, authority, wish)),
     )
   }
 
@@ -116,13 +116,17 @@ export class Missions {
 
   /** @throws NexusError `MISSION_UNKNOWN`. */
   async get(id: MissionId): Promise<MissionDetail> {
-    return detailOf(await this.#ledger.find(id))
+    return detailOf(await this.#ledger.find(id), this.#ports.settings.approval_days)
   }
 
   /** Newest first; `next` is the `after` of the next page. */
   async list(filter: MissionFilter = {}): Promise<ListAnswer> {
     const { missions, next } = await this.#shelf.list(filter)
-    return { missions: missions.map(viewOf), count: missions.length, next }
+    return {
+      missions: missions.map((mission) => viewOf(mission, this.#ports.settings.approval_days)),
+      count: missions.length,
+      next,
+    }
   }
 
   /** What a fact about this mission leaves in `missions.jsonl`. */
@@ -279,6 +283,11 @@ export interface MissionCounters {
 interface Decision {
   readonly mission_id: MissionId
   readonly reason?: string
+}
+
+interface Approval extends Decision {
+  /** Of what was looked at. */
+  readonly digest?: string
 }
 
 class Expired extends Error {}

@@ -1,10 +1,12 @@
 import type { MissionDetail, MissionStep, MissionView, Validation } from '../contracts/mission.ts'
 import type { ArtifactRef } from '../contracts/module.ts'
+import { APPROVAL_COVERS, digestOfMission } from './digest.ts'
 import type { Mission, StepRecord } from './mission.ts'
 
 /** A mission as lists show it. */
-export function viewOf(mission: Mission): MissionView {
+export function viewOf(mission: Mission, approvalDays?: number): MissionView {
   const { order, outcome } = mission
+  const expires_at = approvalDays === undefined ? undefined : expiryOf(mission, approvalDays)
   return {
     mission_id: mission.id,
     goal: order.goal,
@@ -20,6 +22,7 @@ export function viewOf(mission: Mission): MissionView {
     epoch: mission.epoch,
     modules: mission.modules,
     because: becauseOf(mission),
+    ...(expires_at === undefined ? {} : { expires_at }),
     ...(outcome?.result === undefined ? {} : { result: outcome.result }),
     ...(outcome?.error === undefined ? {} : { error: outcome.error }),
     duration_ms: mission.epoch === 0 ? null : Math.round(mission.spentMs),
@@ -28,24 +31,39 @@ export function viewOf(mission: Mission): MissionView {
 }
 
 /** A mission with all that is known of it. */
-export function detailOf(mission: Mission): MissionDetail {
+export function detailOf(mission: Mission, approvalDays?: number): MissionDetail {
   const { order, clearance } = mission
+  const expires_at = approvalDays === undefined ? undefined : expiryOf(mission, approvalDays)
   return {
-    ...viewOf(mission),
+    ...viewOf(mission, approvalDays),
     ...(order.input === undefined ? {} : { input: order.input }),
     plan: order.plan,
     plan_source: order.plan_source,
     validation: mission.validation,
     steps: mission.steps.map(stepOf),
     attempts: mission.attempts,
-    approval: clearance && {
-      by: clearance.by,
-      at: clearance.at,
-      ...(clearance.reason === undefined ? {} : { reason: clearance.reason }),
-    },
+    approval: clearance,
+    ...(expires_at === undefined
+      ? {}
+      : {
+          awaiting: {
+            since: mission.since,
+            expires_at,
+            digest: digestOfMission(mission),
+            covers: APPROVAL_COVERS,
+          },
+        }),
     ...(order.retry_of === undefined ? {} : { retry_of: order.retry_of }),
   }
 }
+
+/** When it stops to wait for an operator, as the wall clock stands; undefined when it does not wait for one. */
+function expiryOf({ status, since }: Mission, approvalDays: number): string | undefined {
+  if (status !== 'awaiting_approval') return undefined
+  return new Date(Date.parse(since) + approvalDays * DAY_MS).toISOString()
+}
+
+const DAY_MS = 86_400_000
 
 /** What `create` answers. */
 export interface CreatedView
