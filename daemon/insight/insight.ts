@@ -5,6 +5,7 @@ import type { ModuleOmen } from '../contracts/status.ts'
 import type { Clock } from '../kit/clock.ts'
 import type { Weights } from './axes.ts'
 import { Calibration } from './calibration.ts'
+import { CauseWatch } from './cause-watch.ts'
 import { estimate } from './estimate.ts'
 import { Evidence, type SavedEvidence } from './evidence.ts'
 import { type GoalReading, readGoal } from './fingerprint.ts'
@@ -42,6 +43,7 @@ export class Insight {
   readonly #prices: Prices
   readonly #onOmenChanged: (change: OmenChange) => void
   readonly #propose: (draft: FactDraft) => void
+  readonly #causeWatch: CauseWatch
   #memory: Memory
   #appliedSeq = 0
 
@@ -59,6 +61,7 @@ export class Insight {
     this.#onOmenChanged = onOmenChanged
     this.#propose = propose
     this.#memory = this.#blank()
+    this.#causeWatch = new CauseWatch(clock, () => this.#memory.omens)
   }
 
   /** Takes the next fact. One that was folded before changes nothing. */
@@ -71,6 +74,7 @@ export class Insight {
     omens.fold(fact)
     runes.fold(fact)
     foresight.fold(fact)
+    this.#causeWatch.changed()
   }
 
   /** To be called once, when the facts of the past are folded: from now on changes of omens are reported. */
@@ -78,16 +82,19 @@ export class Insight {
     this.#memory.omens.announce()
     this.#memory.runes.begin()
     this.#memory.foresight.begin()
+    this.#causeWatch.begin()
   }
 
   /** Ends what waits: it proposes nothing more. */
   stop(): void {
     this.#memory.foresight.stop()
+    this.#causeWatch.stop()
   }
 
   /** What was just measured of what may run out; told now and then by whoever measures anyway. */
   measured(readings: readonly Reading[]): void {
     this.#memory.foresight.measured(readings)
+    this.#memory.omens.measured(readings, this.#clock.now())
   }
 
   judge(question: Question): Verdict {

@@ -1,14 +1,16 @@
 import type { Fact } from '../contracts/fact.ts'
 import type { Category, ModuleId } from '../contracts/ids.ts'
 import type { ModuleOmen } from '../contracts/status.ts'
-import { CALM, type Cusum, levelAt, levelOfRun, nextLevel, stepCusum, succeeded, usualRate } from './cusum.ts'
+import { CALM, type Cusum, levelOfRun, stepCusum, succeeded } from './cusum.ts'
 import { isCrash, moduleOf, outcomeOf, textOf } from './facts.ts'
-import { Minutes, type SavedMinutes } from './minutes.ts'
-import { rounded } from './numbers.ts'
+import { type Minute, Minutes, type SavedMinutes } from './minutes.ts'
 import { count, hardestFirst, type Omen, type OmenChange, type OmenView } from './omen.ts'
 import { calm, OmenBook, type SavedBook } from './omen-book.ts'
-import { crashOmen, missionOmen, type OmenSubject, sentenceOf, shiftOmen, systemOmen } from './omen-keys.ts'
+import { crashOmen, missionOmen, type OmenSubject, sentenceOf, shiftOmen } from './omen-keys.ts'
 import { harder, type OmenLevel } from './omen-levels.ts'
+import { LIFE, OmenScale } from './omen-scale.ts'
+import { causeChange, causeView, changeOf, viewOf } from './omen-view.ts'
+import type { Reading } from './port.ts'
 import { StepModules } from './step-modules.ts'
 import { CommonCause, type SavedCause } from './system-omen.ts'
 import { Uptime } from './uptime.ts'
@@ -23,13 +25,15 @@ import { Uptime } from './uptime.ts'
 export class Omens {
   readonly #onChanged: (change: OmenChange) => void
   readonly #book = new OmenBook()
-  readonly #probation = new Map<ModuleId, number>()
   readonly #steps = new StepModules()
   readonly #durations = new Minutes('ms')
+  /** Of the running daemon only: what it led to is on record. */
+  readonly #sizes = new Minutes('MB', MB_BYTES)
   readonly #cause = new CommonCause()
+  readonly uptime = new Uptime()
+  readonly #scale = new OmenScale(this.#book, this.#cause, this.uptime)
   /** Whether the journal knows of the system omen. */
   #causeAnnounced = false
-  readonly uptime = new Uptime()
   /** Off while old facts are folded again: what they led to stands in the journal already. */
   #announcing = false
 
@@ -58,13 +62,25 @@ export class Omens {
     this.#reportCause()
   }
 
+  /**
+   * What modules hold of memory now. Nothing changes here: a shift is put on record, with its figures, and becomes an
+   * omen when that is folded.
+   */
+  measured(readings: readonly Reading[], nowMs: number): void {
+    for (const { moduleId, resource, used } of readings) {
+      if (resource !== 'memory' || moduleId === undefined) continue
+      const minute = this.#sizes.sample(moduleId, used, nowMs)
+      if (minute !== undefined) this.#proposeMemory(moduleId, minute, nowMs)
+    }
+  }
+
   /** Ends the system omen when it has been quiet for long enough by this time. */
   look(nowMs: number): void {
     const untilMs = this.#cause.untilMs
     if (untilMs !== undefined && this.#cause.isOver(nowMs)) this.#closeCause(untilMs)
   }
 
-  /** Until when the system omen stands if nothing more happens. */
+  /** Until when the system omen stands if nothing more happens; undefined when none does. */
   get untilMs(): number | undefined {
     return this.#cause.untilMs
   }
@@ -77,30 +93,32 @@ export class Omens {
   /** What omens say of a module now. */
   over(moduleId: ModuleId, nowMs: number): ModuleOmen {
     const [level, hardest] = this.#hardest(moduleId, nowMs)
-    const waiting = hardest === undefined ? this.#heldOver(moduleId, nowMs) : undefined
-    const shown = hardest ?? waiting
-    const probationMs = this.#probationMs(moduleId, nowMs)
+    const held = hardest === undefined ? this.#heldOver(moduleId, nowMs) : undefined
+    const shown = hardest ?? held
+    const probationMs = this.#scale.probationMs(moduleId, nowMs)
     return {
       level,
-      because: shown === undefined ? null : sentenceOf(shown, this.#stateNow(shown, nowMs).count),
+      because: shown === undefined ? null : sentenceOf(shown, this.#scale.stateAt(shown, nowMs).count),
       since: shown === undefined ? null : new Date(shown.levelMs).toISOString(),
       probation_until: probationMs === undefined ? null : new Date(probationMs).toISOString(),
-      held: waiting !== undefined,
+      held: held !== undefined,
     }
   }
 
-  /** Every omen that has not calmed down, the hardest and newest first. */
+  /** The system omen, then every other that has not calmed down, the hardest and newest first. */
   list(nowMs: number): OmenView[] {
-    const standing = [...this.#book.all].filter(
-      (omen) => omen.locked || this.#stateNow(omen, nowMs).count > 0,
-    )
-    return [...this.#causeView(nowMs), ...standing.map((omen) => this.#view(omen, nowMs)).sort(hardestFirst)]
+    const scale = this.#scale
+    const views = [...this.#book.all]
+      .filter((omen) => omen.locked || scale.stateAt(omen, nowMs).count > 0)
+      .map((omen) => viewOf(omen, scale.stateAt(omen, nowMs), scale.outlook(omen, nowMs)))
+    const cause = this.#cause.standing(nowMs)
+    return [...(cause === undefined ? [] : [causeView(cause)]), ...views.sort(hardestFirst)]
   }
 
   save(): SavedOmens {
     return {
       book: this.#book.save(),
-      probation: [...this.#probation],
+      probation: this.#scale.save(),
       steps: this.#steps.save(),
       durations: this.#durations.save(),
       cause: this.#cause.save(),
@@ -111,7 +129,7 @@ export class Omens {
 
   load(saved: SavedOmens): void {
     this.#book.load(saved.book)
-    for (const [moduleId, untilMs] of saved.probation) this.#probation.set(moduleId, untilMs)
+    this.#scale.load(saved.probation)
     this.#steps.load(saved.steps)
     this.#durations.load(saved.durations)
     this.#cause.load(saved.cause)
@@ -128,8 +146,10 @@ export class Omens {
     if (fact.type === 'module.removed') this.#cause.forget(moduleId)
     if (fact.type === 'module.discovered' || fact.type === 'module.started') this.#cause.learn(moduleId)
     // Other code has other figures, and a process that is new has other memory.
-    if (NEW_CODE.has(fact.type)) this.#durations.forget((uses) => uses.startsWith(`${moduleId}/`))
-    if (NEW_PROCESS.has(fact.type)) for (const omen of this.#book.of(moduleId)) this.#forgetMemory(omen, atMs)
+    if (NEW_CODE.has(fact.type)) this.#forgetUsual(moduleId)
+    if (!NEW_PROCESS.has(fact.type)) return
+    this.#sizes.forget((name) => name === moduleId)
+    for (const omen of this.#book.of(moduleId)) this.#forgetMemory(omen, atMs)
   }
 
   #mission(fact: Fact, atMs: number): void {
@@ -146,24 +166,23 @@ export class Omens {
   }
 
   #succeed(scope: ModuleId | Category, atMs: number): void {
-    const history = this.#book.history(scope, 'missions')
-    const usual = usualRate(history.failures, history.trials)
+    const usual = this.#scale.usual(scope, 'missions')
     for (const omen of this.#book.of(scope)) {
       if (omen.kind === 'mission_failed') this.#become(omen, succeeded(omen, usual, 1), atMs)
     }
-    count(history, atMs, { trials: 1, failures: 0 })
+    count(this.#book.history(scope, 'missions'), atMs, { trials: 1, failures: 0 })
     if (this.#cause.succeeded(scope)) this.#closeCause(atMs)
   }
 
   #crash(fact: Fact, atMs: number): void {
     const moduleId = moduleOf(fact)
     if (moduleId === undefined) return
-    const history = this.#book.history(moduleId, 'life')
-    const cleanHours = this.#cleanHours(moduleId, atMs)
-    const usual = usualRate(history.failures, history.trials)
+    const cleanHours = this.#scale.cleanHours(moduleId, atMs)
+    const usual = this.#scale.usual(moduleId, 'life')
     for (const omen of this.#book.of(moduleId)) {
       if (LIFE.has(omen.kind)) this.#become(omen, succeeded(omen, usual, cleanHours), atMs)
     }
+    const history = this.#book.history(moduleId, 'life')
     count(history, atMs, { trials: cleanHours, failures: 0 })
     // Counted from this crash on: what is left of the hour was not a clean one.
     history.countedUpMs = this.uptime.upMs(moduleId, atMs)
@@ -171,11 +190,11 @@ export class Omens {
   }
 
   #fail(subject: OmenSubject, example: string, atMs: number): void {
-    const history = this.#book.history(subject.scope, LIFE.has(subject.kind) ? 'life' : 'missions')
+    const family = LIFE.has(subject.kind) ? 'life' : 'missions'
     const omen = this.#book.take(subject, atMs)
-    const next = stepCusum(omen, true, usualRate(history.failures, history.trials))
-    count(history, atMs, { trials: 1, failures: 1 })
-    this.#cite(omen, example, atMs)
+    const next = stepCusum(omen, true, this.#scale.usual(subject.scope, family))
+    count(this.#book.history(subject.scope, family), atMs, { trials: 1, failures: 1 })
+    cite(omen, example, atMs)
     this.#become(omen, next, atMs)
     if (omen.moduleId !== null) this.#cause.failed(omen.moduleId, atMs)
   }
@@ -191,53 +210,57 @@ export class Omens {
     const subject = shiftOmen('slow', uses.slice(0, cut), uses.slice(cut + 1))
     if (minute.run === 0 && this.#book.get(subject.key) === undefined) return
     const omen = this.#book.take(subject, atMs)
-    if (minute.run > 0) this.#cite(omen, minute.evidence, atMs)
+    if (minute.run > 0) cite(omen, minute.evidence, atMs)
     this.#become(omen, minute.run > 0 ? { score: minute.score, count: minute.run } : CALM, atMs)
   }
 
-  /** What is on record is known; and memory, which only the daemon that ran could see, is known by nothing else. */
   #announced({ d }: Fact, atMs: number): void {
-    const [level, moduleId] = [textOf(d, 'level'), textOf(d, 'module_id')]
+    const [level, moduleId] = [textOf(d, 'level') as OmenLevel, textOf(d, 'module_id')]
     if (d['kind'] === 'system') this.#causeAnnounced = level !== 'ignore'
-    if (d['kind'] === 'memory' && moduleId !== undefined) {
-      const omen = this.#book.take(shiftOmen('memory', moduleId), atMs)
-      if (Array.isArray(d['evidence'])) this.#cite(omen, d['evidence'].map(String), atMs)
-      omen.announced = level as OmenLevel
-      this.#become(omen, { score: Number(d['score']), count: Number(d['count']) }, atMs)
-      return
-    }
+    if (d['kind'] === 'memory' && moduleId !== undefined) this.#book.take(shiftOmen('memory', moduleId), atMs)
     const omen = this.#book.get(String(d['key']))
-    if (omen === undefined || level === undefined) return
-    omen.announced = level as OmenLevel
+    if (omen === undefined) return
+    omen.announced = level
     omen.announcedHeld = d['held'] === true
+    if (omen.kind !== 'memory') return
+    // Nothing else knows of it: the figures were seen by the daemon that ran then.
+    if (omen.count === 0) omen.firstMs = atMs
+    omen.lastMs = atMs
+    omen.evidence = Array.isArray(d['evidence']) ? d['evidence'].map(String) : []
+    this.#become(omen, { score: Number(d['score']), count: Number(d['count']) }, atMs)
   }
 
   /** Only this opens a lock: every omen of the module begins anew, and locks sooner for a day. */
   #unlock(fact: Fact, atMs: number): void {
     const moduleId = moduleOf(fact)
     if (moduleId === undefined) return
-    this.#probation.set(moduleId, atMs + PROBATION_MS)
-    this.#durations.forget((uses) => uses.startsWith(`${moduleId}/`))
+    this.#scale.beginProbation(moduleId, atMs)
+    this.#forgetUsual(moduleId)
+    this.#sizes.forget((name) => name === moduleId)
     for (const omen of this.#book.of(moduleId)) {
       calm(omen, atMs)
       this.#report(omen)
     }
   }
 
-  // --- one omen ----------------------------------------------------------------------------------------------
-
-  #cite(omen: Omen, examples: string | readonly string[], atMs: number): void {
-    // A calm one begins anew: it is first seen when its present run began.
-    const isNew = omen.count === 0
-    omen.firstMs = isNew ? atMs : omen.firstMs
-    omen.lastMs = atMs
-    omen.evidence = [examples, isNew ? [] : omen.evidence].flat().slice(0, EXAMPLES_MAX)
+  #proposeMemory(moduleId: ModuleId, { run, score, evidence }: Minute, nowMs: number): void {
+    const subject = shiftOmen('memory', moduleId)
+    const omen = this.#book.get(subject.key)
+    const level = levelOfRun(run, this.#scale.probationMs(moduleId, nowMs) !== undefined)
+    const previous = omen === undefined ? 'ignore' : this.#scale.levelAt(omen, nowMs)
+    if (!this.#announcing || level === previous || previous === 'lock') return
+    const examples = run > 0 ? [evidence, ...(omen?.evidence ?? [])].slice(0, EXAMPLES_MAX) : []
+    const figures = { held: omen?.held ?? false, count: run, score, evidence: examples }
+    this.#onChanged(changeOf(subject, figures, { level, previous }))
   }
 
+  // --- one omen ----------------------------------------------------------------------------------------------
+
   #become(omen: Omen, state: Cusum, atMs: number): void {
-    const before = this.#levelNow(omen, atMs)
-    Object.assign(omen, state)
-    const after = this.#levelNow(omen, atMs)
+    const before = this.#scale.levelAt(omen, atMs)
+    omen.score = state.score
+    omen.count = state.count
+    const after = this.#scale.levelAt(omen, atMs)
     if (after !== before) omen.levelMs = atMs
     if (before === 'ignore' && after !== 'ignore' && omen.moduleId !== null) this.#hold(omen.moduleId, atMs)
     // What no module is to blame for nobody could unlock: it stays at what score and count say.
@@ -245,11 +268,11 @@ export class Omens {
     this.#report(omen)
   }
 
+  /** A module has reached warn; when it is one of many, their omens of the last minute are held from now on. */
   #hold(moduleId: ModuleId, atMs: number): void {
-    const members = this.#cause.rose(moduleId, atMs)
-    for (const id of members) {
+    for (const id of this.#cause.rose(moduleId, atMs)) {
       for (const omen of this.#book.of(id)) {
-        const isRecent = atMs - omen.levelMs < RECENT_MS && this.#levelNow(omen, atMs) !== 'ignore'
+        const isRecent = atMs - omen.levelMs < RECENT_MS && this.#scale.levelAt(omen, atMs) !== 'ignore'
         if (omen.locked || omen.held || !isRecent) continue
         omen.held = true
         if (id !== moduleId) this.#report(omen)
@@ -266,7 +289,7 @@ export class Omens {
       calm(omen, atMs)
       this.#report(omen)
     }
-    this.#reportCause(atMs)
+    this.#reportCause()
   }
 
   #forgetMemory(omen: Omen, atMs: number): void {
@@ -275,29 +298,24 @@ export class Omens {
     this.#report(omen)
   }
 
+  #forgetUsual(moduleId: ModuleId): void {
+    this.#durations.forget((uses) => uses.startsWith(`${moduleId}/`))
+  }
+
   #report(omen: Omen): void {
-    const level = this.#levelNow(omen, omen.lastMs)
+    const level = this.#scale.levelAt(omen, omen.lastMs)
     if (!this.#announcing || (level === omen.announced && omen.held === omen.announcedHeld)) return
     const previous = omen.announced
     omen.announced = level
     omen.announcedHeld = omen.held
-    const { key, moduleId, kind, held, count: failures, score, evidence } = omen
-    const because = sentenceOf(omen, failures)
-    const told = { key, module_id: moduleId, kind, held, count: failures, score: rounded(score, 2), because }
-    this.#onChanged({ ...told, level, previous, evidence })
+    this.#onChanged(changeOf(omen, omen, { level, previous }))
   }
 
-  #reportCause(nowMs = Number.NEGATIVE_INFINITY): void {
-    const standing = this.#cause.standing(nowMs)
-    if (!this.#announcing || (standing !== undefined) === this.#causeAnnounced) return
-    this.#causeAnnounced = standing !== undefined
-    const members = standing?.members ?? []
-    const { key, kind } = systemOmen(0)
-    const [level, previous] =
-      standing === undefined ? (['ignore', 'warn'] as const) : (['warn', 'ignore'] as const)
-    const because = standing === undefined ? 'the common cause is over' : systemOmen(members.length).what
-    const told = { key, module_id: null, kind, held: false, count: members.length, score: 0, because }
-    this.#onChanged({ ...told, level, previous, evidence: members.slice(0, MEMBERS_TOLD) })
+  #reportCause(): void {
+    const members = this.#cause.members
+    if (!this.#announcing || (members !== undefined) === this.#causeAnnounced) return
+    this.#causeAnnounced = members !== undefined
+    this.#onChanged(causeChange(members))
   }
 
   // --- now ---------------------------------------------------------------------------------------------------
@@ -305,9 +323,8 @@ export class Omens {
   #hardest(moduleId: ModuleId, nowMs: number): [OmenLevel, Omen | undefined] {
     let [level, hardest]: [OmenLevel, Omen | undefined] = ['ignore', undefined]
     for (const omen of this.#book.of(moduleId)) {
-      if (omen.held) continue
-      const each = this.#levelNow(omen, nowMs)
-      if (each === 'ignore' || harder(level, each) === level) continue
+      const each = omen.held ? 'ignore' : this.#scale.levelAt(omen, nowMs)
+      if (harder(level, each) === level) continue
       level = each
       hardest = omen
     }
@@ -316,69 +333,8 @@ export class Omens {
 
   #heldOver(moduleId: ModuleId, nowMs: number): Omen | undefined {
     for (const omen of this.#book.of(moduleId))
-      if (omen.held && this.#levelNow(omen, nowMs) !== 'ignore') return omen
+      if (omen.held && this.#scale.levelAt(omen, nowMs) !== 'ignore') return omen
     return undefined
-  }
-
-  /** Whole hours up since the last crash, or since the module was first met. */
-  #cleanHours(moduleId: ModuleId, nowMs: number): number {
-    const counted = this.#book.history(moduleId, 'life').countedUpMs
-    return Math.max(0, Math.floor((this.uptime.upMs(moduleId, nowMs) - counted) / HOUR_MS))
-  }
-
-  #stateNow(omen: Omen, nowMs: number): Cusum {
-    if (omen.held && this.#cause.isOver(nowMs)) return CALM
-    if (!LIFE.has(omen.kind) || omen.moduleId === null) return omen
-    const history = this.#book.history(omen.moduleId, 'life')
-    const usual = usualRate(history.failures, history.trials)
-    return succeeded(omen, usual, this.#cleanHours(omen.moduleId, nowMs))
-  }
-
-  #levelNow(omen: Omen, nowMs: number): OmenLevel {
-    if (omen.locked) return 'lock'
-    const onProbation = omen.moduleId !== null && this.#probationMs(omen.moduleId, nowMs) !== undefined
-    const state = this.#stateNow(omen, nowMs)
-    return SHIFTS.has(omen.kind) ? levelOfRun(state.count, onProbation) : levelAt(state, onProbation)
-  }
-
-  #view(omen: Omen, nowMs: number): OmenView {
-    const level = this.#levelNow(omen, nowMs)
-    const { count: failures, score } = this.#stateNow(omen, nowMs)
-    const probationMs = omen.moduleId === null ? undefined : this.#probationMs(omen.moduleId, nowMs)
-    return {
-      key: omen.key,
-      module_id: omen.moduleId,
-      kind: omen.kind,
-      level,
-      held: omen.held,
-      count: failures,
-      score: rounded(score, 2),
-      because: sentenceOf(omen, failures),
-      first_seen: new Date(omen.firstMs).toISOString(),
-      last_seen: new Date(omen.lastMs).toISOString(),
-      evidence: omen.evidence,
-      next_level: nextLevel(level, probationMs !== undefined) ?? null,
-      probation_until: probationMs === undefined ? null : new Date(probationMs).toISOString(),
-    }
-  }
-
-  #causeView(nowMs: number): OmenView[] {
-    const standing = this.#cause.standing(nowMs)
-    if (standing === undefined) return []
-    const { members, openedMs, lastFailureMs } = standing
-    const { key, kind, what } = systemOmen(members.length)
-    const seen = {
-      first_seen: new Date(openedMs).toISOString(),
-      last_seen: new Date(lastFailureMs).toISOString(),
-    }
-    const told = { key, module_id: null, kind, level: 'warn', held: false, count: members.length } as const
-    const rest = { evidence: members.slice(0, MEMBERS_TOLD), next_level: null, probation_until: null }
-    return [{ ...told, score: 0, because: what, ...seen, ...rest }]
-  }
-
-  #probationMs(moduleId: ModuleId, nowMs: number): number | undefined {
-    const untilMs = this.#probation.get(moduleId)
-    return untilMs !== undefined && nowMs < untilMs ? untilMs : undefined
   }
 }
 
@@ -392,8 +348,14 @@ export interface SavedOmens {
   readonly uptime: ReturnType<Uptime['save']>
 }
 
-const LIFE: ReadonlySet<string> = new Set(['crashed', 'hung'])
-const SHIFTS: ReadonlySet<string> = new Set(['slow', 'memory'])
+/** The newest examples of what an omen stands on. A calm one begins anew: it is first seen when its present run began. */
+function cite(omen: Omen, example: string, atMs: number): void {
+  const isNew = omen.count === 0
+  omen.firstMs = isNew ? atMs : omen.firstMs
+  omen.lastMs = atMs
+  omen.evidence = [example, ...(isNew ? [] : omen.evidence)].slice(0, EXAMPLES_MAX)
+}
+
 const NEW_CODE: ReadonlySet<string> = new Set([
   'module.reloaded',
   'module.generation_accepted',
@@ -405,10 +367,7 @@ const NEW_PROCESS: ReadonlySet<string> = new Set([
   'module.hung',
   'module.reloaded',
 ])
-const HOUR_MS = 3_600_000
-const PROBATION_MS = 24 * HOUR_MS
+const MB_BYTES = 1_048_576
 /** An omen that rose within this is the common cause's. */
 const RECENT_MS = 60_000
 const EXAMPLES_MAX = 5
-/** Enough to see what they have in common; all of them are listed as held. */
-const MEMBERS_TOLD = 20

@@ -27,6 +27,11 @@ export class CommonCause {
     return this.#omen !== undefined && nowMs - this.#omen.lastFailureMs <= QUIET_MS ? this.#omen : undefined
   }
 
+  /** Whose omens are held; undefined while nothing stands. */
+  get members(): readonly ModuleId[] | undefined {
+    return this.#omen?.members
+  }
+
   /** Until when it stands if nothing more happens; undefined when none does. */
   get untilMs(): number | undefined {
     return this.#omen && this.#omen.lastFailureMs + QUIET_MS
