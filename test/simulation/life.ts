@@ -1,0 +1,203 @@
+import type { Fact } from '../../daemon/contracts/fact.ts'
+import type { Validation } from '../../daemon/contracts/mission.ts'
+import { seededChance } from '../../daemon/kit/chance.ts'
+import { Memory } from '../../daemon/memory.ts'
+import { Missions } from '../../daemon/missions/missions.ts'
+import type { MissionPorts, Question } from '../../daemon/missions/port.ts'
+import { dataPaths } from '../../daemon/storage/data-folder.ts'
+import type { MemoryDisk } from '../support/memory-disk.ts'
+import { type Model, must } from './model.ts'
+import { Modules } from './modules.ts'
+import { SimClock } from './sim-clock.ts'
+
+export const DIR = '/data'
+
+/** What stays the same from one life to the next. */
+export interface Setting {
+  readonly model: Model
+  readonly segmentBytesMax: number
+  readonly snapshotEvery: number
+  readonly concurrency: number
+  readonly approvalDays: number
+}
+
+/** What the modules are thought of at the moment. */
+export interface Mood {
+  isUneasy: boolean
+}
+
+interface Parked {
+  readonly what: string
+  readonly path: string
+  go(): void
+}
+
+/** One process of the daemon: the real missions over the real journal, on a disk that the scheduler drives. */
+export class Life {
+  readonly setting: Setting
+  readonly clock: SimClock
+  readonly disk: MemoryDisk
+  readonly modules: Modules
+  readonly mood: Mood
+  /** Changes of the disk that were asked for and have not happened. */
+  readonly parked: Parked[] = []
+  missions: Missions | undefined
+  memory: Memory | undefined
+  /** It takes orders. */
+  isUp = false
+  isBroken = false
+  wasFull = false
+  isStopping = false
+  /** Whether the disk does what it is asked by itself. */
+  #isFlowing = true
+  failure: unknown
+  /** Since when there was room again, on this life's clock. */
+  roomSinceMs = Number.NEGATIVE_INFINITY
+
+  constructor(disk: MemoryDisk, wallMs: number, setting: Setting, mood: Mood) {
+    this.disk = disk
+    this.setting = setting
+    this.mood = mood
+    this.clock = new SimClock(wallMs)
+    this.modules = new Modules(setting.model, this.clock, (violation) => {
+      this.failure ??= violation
+    })
+    disk.gate = ({ op, path }) => {
+      if (this.#isFlowing) return undefined
+      return new Promise((go) => this.parked.push({ what: op, path, go }))
+    }
+  }
+
+  /** As a daemon starts: remembers, listens, writes that it is there, and takes up the work. */
+  start(): void {
+    this.#start().catch((error: unknown) => {
+      this.failure ??= error
+    })
+  }
+
+  flow(): void {
+    this.#isFlowing = true
+    for (const { go } of this.parked.splice(0)) go()
+  }
+
+  halt(): void {
+    this.#isFlowing = false
+  }
+
+  get isFlowing(): boolean {
+    return this.#isFlowing
+  }
+
+  async #start(): Promise<void> {
+    const { model, segmentBytesMax, snapshotEvery } = this.setting
+    const missions = new Missions(this.#ports())
+    const replayed: Fact[] = []
+    const memory = await Memory.open({
+      disk: this.disk,
+      clock: this.clock,
+      paths: dataPaths(DIR),
+      segmentBytesMax,
+      snapshotEvery,
+      projections: {
+        missions: {
+          fold: (fact: Fact) => missions.fold(fact),
+          save: () => missions.save(),
+          load: (saved: unknown) => {
+            missions.load(saved)
+            return true
+          },
+        },
+        model: {
+          // What is replayed is seen by nobody until the daemon is up.
+          fold: (fact: Fact) => {
+            if (this.isUp) model.take(fact, this.clock.elapsed())
+            else replayed.push(fact)
+          },
+          save: () => ({}),
+          load: () => true,
+        },
+      },
+      missionLine: ({ mid }) => missions.line(mid),
+      missionLines: () => missions.lines().map(({ seq, body }) => ({ seq, body: { ...body } })),
+      runes: () => ({}),
+      announced: () => undefined,
+      batched: () => undefined,
+      warn: () => undefined,
+      onBug: (error) => {
+        this.failure ??= error
+      },
+    })
+    memory.onFailed(() => {
+      this.isBroken = true
+    })
+    must(
+      memory.head >= model.hashes.length,
+      `${model.hashes.length} records were seen, ${memory.head} are there`,
+    )
+    for (const fact of replayed) model.take(fact, model.endedAtMs)
+    this.memory = memory
+    this.missions = missions
+    this.isUp = true
+    model.lifeBegan(this.clock.elapsed(), this.clock.now())
+    await memory.append({ type: 'daemon.started', actor: { kind: 'daemon', name: 'nexusd' }, d: {} })
+    await missions.recover()
+    model.lifeBegan(this.clock.elapsed(), this.clock.now())
+  }
+
+  #ports(): MissionPorts {
+    const { concurrency, approvalDays } = this.setting
+    const lanes = { coin: concurrency, forge: concurrency, library: concurrency, sanctuary: concurrency }
+    const memory = (): Memory => {
+      must(this.memory !== undefined, 'nothing is written before the journal is open')
+      return this.memory
+    }
+    return {
+      recorder: {
+        append: (draft) => memory().append(draft),
+        appendAll: (drafts) => memory().appendAll(drafts),
+      },
+      calls: this.modules,
+      judge: {
+        judge: (question) => this.#judge(question),
+        readGoal: (goal) => ({ fingerprint: goal, tokens: [goal] }),
+        planShape: () => 'shape',
+      },
+      runes: { best: () => undefined },
+      successEstimate: () => 0.5,
+      blobs: {
+        put: (bytes) => memory().artifacts.put(bytes),
+        get: async () => undefined,
+      },
+      records: {
+        append: () => ({ file: 0, offset: 0, length: 0, crc: 0 }),
+        read: async (places) => places.map(() => undefined),
+        trouble: () => undefined,
+      },
+      freeBytes: async () => Number.MAX_SAFE_INTEGER,
+      clock: this.clock,
+      chance: seededChance(this.setting.model.hashes.length),
+      log: () => undefined,
+      settings: { ...ROOMY, concurrency, lanes, approval_days: approvalDays },
+    }
+  }
+
+  /** The first word of a goal says how it is judged, unless the mood is bad. */
+  #judge({ goal }: Question): Validation {
+    const kind = goal.split(' ')[0]
+    const decision =
+      kind === 'failing' ? 'FAILING' : kind === 'border' || this.mood.isUneasy ? 'BORDERLINE' : 'SAFE'
+    const score = { SAFE: 74, BORDERLINE: 48, FAILING: 12 }[decision]
+    const common = {
+      axes: {},
+      gates: [],
+      reasons: [],
+      counterfactual: null,
+      predicted: 0.8,
+      scorer_version: 1,
+    }
+    return { decision, score, ...common }
+  }
+}
+
+/** Limits that a schedule does not reach. */
+const ROOMY = { queue_max: 100, lane_queue_max: 100, module_queue_max: 100, free_space_mb: 0 } as const

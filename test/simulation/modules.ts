@@ -1,0 +1,144 @@
+import { NexusError } from '../../daemon/contracts/failure.ts'
+import type { ActionSpecification } from '../../daemon/contracts/manifest.ts'
+import type { ActionAnswer, ActionOrder, ModuleCalls } from '../../daemon/missions/port.ts'
+import { type Model, must } from './model.ts'
+import type { SimClock } from './sim-clock.ts'
+
+/** How a module may answer a call. */
+export const ANSWERS = ['ok', 'throws', 'dies before', 'dies after', 'expires'] as const
+export type Answer = (typeof ANSWERS)[number]
+
+interface Call {
+  readonly order: ActionOrder
+  readonly epoch: number
+  readonly name: string
+  abortedAtMs: number | undefined
+  resolve(answer: ActionAnswer): void
+  reject(error: NexusError): void
+}
+
+/** After this the instance is killed: its action can do nothing more, but what it said may still be on its way. */
+const KILLED_AFTER_MS = 3_000
+
+/**
+ * The modules of one life. A call hangs until the scheduler has it answered; what it does to the world is counted in
+ * the model, which outlives the daemon.
+ */
+export class Modules implements ModuleCalls {
+  readonly #model: Model
+  readonly #clock: SimClock
+  readonly calls: Call[] = []
+  lateAnswers = 0
+
+  readonly #complain: (violation: unknown) => void
+
+  /** @param complain - Told of a call that must not be: whoever calls might keep the error to itself. */
+  constructor(model: Model, clock: SimClock, complain: (violation: unknown) => void) {
+    this.#complain = complain
+    this.#model = model
+    this.#clock = clock
+  }
+
+  action(moduleId: string, action: string): ActionSpecification | undefined {
+    if (moduleId !== 'sim/module') return undefined
+    if (action !== 'again' && action !== 'once') return undefined
+    return { description: action, timeout_ms: 30_000, idempotent: action === 'again', concurrency: 8 }
+  }
+
+  module(id: string): { readonly known: boolean; readonly locked: boolean; readonly callable: boolean } {
+    return { known: id === 'sim/module', locked: false, callable: true }
+  }
+
+  planners(): readonly string[] {
+    return []
+  }
+
+  call(order: ActionOrder): Promise<ActionAnswer> {
+    try {
+      return this.#call(order)
+    } catch (error) {
+      this.#complain(error)
+      throw error
+    }
+  }
+
+  #call(order: ActionOrder): Promise<ActionAnswer> {
+    const { mission: context } = order
+    must(context !== undefined, 'a call says for which mission it is made')
+    const { mission_id, epoch, step } = context
+    const name = `${step} of ${mission_id}`
+    const mission = this.#model.get(mission_id)
+    must(
+      mission.status === 'running',
+      `${name} is called while the mission runs, and it is ${mission.status}`,
+    )
+    must(mission.epoch === epoch, `${name} is called in attempt ${mission.epoch}, not ${epoch}`)
+    must(mission.steps.get(step)?.state === 'started', `the start of ${name} is durable before its call`)
+    for (const other of this.calls) {
+      if (other.order.mission?.mission_id !== mission_id || this.#isDead(other)) continue
+      must(other.epoch === epoch, `${name} waits until attempt ${other.epoch} is over`)
+      must(other.order.mission.step !== step, `${name} is called once at a time`)
+    }
+    this.#model.checks += 1
+    return new Promise((resolve, reject) => {
+      const call: Call = { order, epoch, name, abortedAtMs: undefined, resolve, reject }
+      order.signal?.addEventListener('abort', () => {
+        call.abortedAtMs = this.#clock.elapsed()
+      })
+      this.calls.push(call)
+    })
+  }
+
+  /** Calls of this mission that would still do something, and nobody told them to stop. */
+  isAtWork(id: string): boolean {
+    return this.calls.some(({ order, abortedAtMs }) => {
+      return order.mission?.mission_id === id && abortedAtMs === undefined
+    })
+  }
+
+  answer(call: Call, answer: Answer): void {
+    this.calls.splice(this.calls.indexOf(call), 1)
+    const isLate = this.#isDead(call)
+    if (isLate) this.lateAnswers += 1
+    const { moduleId, action, mission: context } = call.order
+    const facts = { module: moduleId, action, reason: answer, timeout_ms: 30_000 }
+    if (!isLate && (answer === 'ok' || answer === 'dies after' || answer === 'expires')) this.#effect(call)
+    if (answer === 'ok') {
+      const output = { from: context?.step }
+      const common = { instance: 'sim/module#1', generation: 'ab12cd34', durationMs: 1, cpuMs: 1 }
+      call.resolve({ output, artifacts: [], ...common })
+    } else if (answer === 'throws') call.reject(new NexusError('ACTION_FAILED', facts))
+    else if (answer === 'expires') call.reject(new NexusError('CALL_EXPIRED', facts))
+    else call.reject(new NexusError('CALL_CUT', facts))
+  }
+
+  /** The daemon died, and its modules with it: some had just done their work. */
+  die(had: (index: number) => boolean): void {
+    for (const [index, call] of this.calls.entries())
+      if (!this.#isDead(call) && had(index)) this.#effect(call)
+    this.calls.length = 0
+  }
+
+  /** Whoever has used up its time has been told so. */
+  checkTimes(): void {
+    const nowMs = this.#clock.elapsed()
+    for (const { order, epoch, abortedAtMs, name } of this.calls) {
+      const mission = this.#model.get(order.mission?.mission_id ?? '')
+      if (abortedAtMs !== undefined || mission.epoch !== epoch || mission.status !== 'running') continue
+      const usedMs = mission.spentMs + nowMs - mission.claimedAtMs
+      must(usedMs < mission.timeMaxMs, `${name} is told to stop after ${mission.timeMaxMs} ms, now ${usedMs}`)
+    }
+  }
+
+  #isDead({ abortedAtMs }: Call): boolean {
+    return abortedAtMs !== undefined && this.#clock.elapsed() - abortedAtMs >= KILLED_AFTER_MS
+  }
+
+  #effect({ order, name }: Call): void {
+    const step = this.#model.get(order.mission?.mission_id ?? '').steps.get(order.mission?.step ?? '')
+    must(step !== undefined, `${name} is a step of its mission`)
+    step.effects += 1
+    const timesMax = 1 + step.allowances
+    must(step.idempotent || step.effects <= timesMax, `${name} does its work ${timesMax} times at most`)
+  }
+}

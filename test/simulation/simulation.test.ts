@@ -1,0 +1,26 @@
+import t from 'tap'
+import { check, tellFailure } from './check.ts'
+
+/** About fifteen seconds of one core; `npm run simulate` plays as many as one likes. */
+const SCHEDULES = 4_000
+const SECONDS_MAX = 15
+
+t.test(
+  'whatever crashes between any two steps: what was told holds, and nothing happens twice or for nobody',
+  async (t) => {
+    const seed = Number(process.env['NEXUS_SIMULATION_SEED'] ?? 20_261_122)
+    const { failure, figures, schedules } = await check({
+      seed,
+      schedules: SCHEDULES,
+      secondsMax: SECONDS_MAX,
+    })
+    if (failure !== undefined) t.fail(tellFailure(failure))
+    t.comment(`${schedules} schedules: ${JSON.stringify(figures)}`)
+    // It saw what it is about.
+    const { kills, powerCuts, acknowledged, effects } = figures
+    t.ok(
+      schedules > 200 && Math.min(kills, powerCuts, acknowledged, effects) > schedules / 4,
+      'it saw enough',
+    )
+  },
+)
