@@ -13,12 +13,16 @@ export interface ClientOrder {
   /** Where facts are read. */
   readonly socketPath: string
   readonly token: string
-  /** `create`: one request for each mission; `batch`: many in one; `events`, `run`: one mission after the other. */
-  readonly how: 'create' | 'batch' | 'events' | 'run'
+  /**
+   * `create`: one request for each mission; `batch`: many in one; `events`, `run`: one mission after the other;
+   * `read`: no missions, but the pages of `paths` by turns.
+   */
+  readonly how: 'create' | 'batch' | 'events' | 'run' | 'read'
   readonly missions: number
   readonly connections: number
   readonly perBatch?: number
   readonly action?: string
+  readonly paths?: readonly string[]
 }
 
 export interface ClientReport {
@@ -83,6 +87,10 @@ async function oneTurn(
     tally.take(await line.post('/v1/missions/batch', { missions }))
     return
   }
+  if (order.how === 'read') {
+    tally.take(await line.get(order.paths?.[at % order.paths.length] ?? '/livez'))
+    return
+  }
   const created = await line.post('/v1/missions/create', missionBody(at, order.action))
   tally.take(created)
   if (order.how === 'create') return
@@ -127,7 +135,7 @@ class Line {
 
   private constructor(socket: Socket, token: string) {
     this.#socket = socket
-    this.#head = `host: localhost\r\nauthorization: Bearer ${token}\r\ncontent-type: application/json\r\n`
+    this.#head = `host: localhost\r\nauthorization: Bearer ${token}\r\n`
     socket.on('data', (chunk: Buffer) => this.#take(chunk))
     const lost = (error?: Error): void =>
       this.#answer?.reject(error instanceof Error ? error : new Error('the connection was closed'))
@@ -135,12 +143,19 @@ class Line {
     socket.on('close', () => lost())
   }
 
+  get(path: string): Promise<RawAnswer> {
+    return this.#ask(`GET ${path} HTTP/1.1\r\n${this.#head}\r\n`)
+  }
+
   post(path: string, body: object): Promise<RawAnswer> {
     const text = JSON.stringify(body)
+    const length = `content-length: ${Buffer.byteLength(text)}\r\n`
+    return this.#ask(`POST ${path} HTTP/1.1\r\n${this.#head}${JSON_TYPE}${length}\r\n${text}`)
+  }
+
+  #ask(text: string): Promise<RawAnswer> {
     this.#answer = Promise.withResolvers()
-    this.#socket.write(
-      `POST ${path} HTTP/1.1\r\n${this.#head}content-length: ${Buffer.byteLength(text)}\r\n\r\n${text}`,
-    )
+    this.#socket.write(text)
     return this.#answer.promise
   }
 
@@ -178,6 +193,8 @@ class Line {
     return this.#received[0] ?? Buffer.alloc(0)
   }
 }
+
+const JSON_TYPE = 'content-type: application/json\r\n'
 
 function nowMs(): number {
   return performance.timeOrigin + performance.now()

@@ -5,6 +5,8 @@ import { printTable } from '../kit/table.ts'
 import { type AloneFigure, measureAlone } from './alone.ts'
 import { type LimitFigure, measureLimit } from './limit.ts'
 import { CONTENDERS, measureQueue, type QueueFigure } from './queues.ts'
+import { measureScale, type ScaleFigure } from './scale.ts'
+import { scaleTable } from './scale-table.ts'
 import { missingNexus } from './site.ts'
 import { tableOf } from './table.ts'
 import { measureThroughput, type ThroughputFigure, type ThroughputWay } from './throughput.ts'
@@ -30,6 +32,8 @@ export interface MissionsFigures {
   readonly alone?: AloneFigure | string
   /** By the name of the contender. */
   readonly queues: Readonly<Record<string, Partial<QueueFigure> | string>>
+  /** By how much of a past; rising. */
+  readonly scale?: readonly ScaleFigure[] | string
 }
 
 /** How NEXUS is given its missions, by name. */
@@ -73,8 +77,12 @@ export async function missions(options: MissionsOptions): Promise<MissionsFigure
     ...(isIn('nexus') && wanted('alone')
       ? { alone: absent ?? (await attempt('NEXUS, one mission alone', () => measureAlone(root, count / 40))) }
       : {}),
+    ...(isIn('nexus') && wanted('history')
+      ? { scale: absent ?? (await attempt('history', () => measureHistory(options))) }
+      : {}),
   }
   printTable(tableOf(figures))
+  if (figures.scale !== undefined) printTable(scaleTable(figures.scale))
   return figures
 }
 
@@ -89,6 +97,13 @@ function makeAttempt(say: (line: string) => void) {
       return 'failed'
     }
   }
+}
+
+function measureHistory({ root, sizes, quick, say }: MissionsOptions): Promise<readonly ScaleFigure[]> {
+  const effort = quick
+    ? { reads: 100, rounds: 1, missionsEach: 300 }
+    : { reads: 500, rounds: 3, missionsEach: 3_000 }
+  return measureScale(root, sizes, effort, say)
 }
 
 /** In a process of its own, so that nothing else is in its heap. */
