@@ -181,7 +181,8 @@ export class Engine {
       const level = error instanceof StaleAttempt ? 'warn' : 'error'
       log(level, 'an attempt could not be carried on', { mission: id, error })
       // Not even claimed: the disk was full, say. It still waits, so it is offered again.
-      if (running === undefined) this.#starts.put(id, CLAIM_AGAIN_MS)
+      const isDisk = error instanceof NexusError && error.code.startsWith('JOURNAL_')
+      if (running === undefined && isDisk) this.#starts.put(id, CLAIM_AGAIN_MS)
     } finally {
       if (running !== undefined && this.#running.get(id) === running) this.#running.delete(id)
       leave?.()
