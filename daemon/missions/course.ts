@@ -203,7 +203,9 @@ class Course implements Standing {
   /** An omen has locked a module that it still needs: it goes back into the queue, and on from here when that opens. */
   get #needsLocked(): boolean {
     const { calls } = this.#world.ports
-    return this.#plan.some(({ id, uses }) => !this.#taken.has(id) && calls.module(moduleOf(uses)).locked && !this.#done.has(id))
+    return this.#plan.some(
+      ({ id, uses }) => !this.#taken.has(id) && calls.module(moduleOf(uses)).locked && !this.#done.has(id),
+    )
   }
 
   get #isBad(): boolean {

@@ -23,13 +23,14 @@ export async function planFor(
   constraints: Constraints,
   ports: Pick<MissionPorts, 'calls' | 'runes' | 'successEstimate' | 'clock' | 'log'>,
 ): Promise<Planned> {
+  const world = { input: body.input, calls: ports.calls }
   if (body.plan !== undefined) {
-    checkGivenPlan(body.plan)
+    checkGivenPlan(body.plan, world)
     return { plan: body.plan, plan_source: 'given' }
   }
   const rune = ports.runes.best(body.goal, body.category, body.input)
   if (rune !== undefined) {
-    const learned = readMadePlan({ plan: rune.plan })
+    const learned = readMadePlan({ plan: rune.plan }, world)
     if ('plan' in learned) return { plan: learned.plan, plan_source: 'rune', rune: rune.rune }
     ports.log('warn', 'a rune has no usable plan', { rune: rune.rune, reason: learned.wrong })
   }
@@ -53,7 +54,7 @@ async function askPlanner(
       ports.calls.call({ ...order, input: request }),
       () => new NexusError('CALL_EXPIRED', { module: moduleId, action: 'plan', timeout_ms: PLAN_TIMEOUT_MS }),
     )
-    const made = readMadePlan(answer.output)
+    const made = readMadePlan(answer.output, { input, calls: ports.calls })
     if ('plan' in made) return { plan: made.plan, plan_source: 'module' }
     return unplanned(category, `${moduleId}: ${made.wrong}`)
   } catch (error) {

@@ -33,9 +33,10 @@ t.test('what is refused at create leaves no record', async (t) => {
 t.test('an input of exactly 32 KiB is taken, and the refusal of more names the field', async (t) => {
   const world = new World()
   const missions = await world.start()
-  const { created } = await missions.create(anna, body({ input: 'x'.repeat(32 * 1024 - 2) }))
+  const plan = [{ id: 'only', uses: 'cortex/echo/say' }]
+  const { created } = await missions.create(anna, body({ plan, input: 'x'.repeat(32 * 1024 - 2) }))
   const refused = await missions
-    .create(anna, body({ input: 'x'.repeat(32 * 1024 - 1) }))
+    .create(anna, body({ plan, input: 'x'.repeat(32 * 1024 - 1) }))
     .catch((error) => error)
 
   t.equal(created, true)

@@ -3,14 +3,13 @@ import t from 'tap'
 import type { Fact } from '../../daemon/contracts/fact.ts'
 import { NexusError } from '../../daemon/contracts/failure.ts'
 import { MISSION_ID_PATTERN } from '../../daemon/contracts/ids.ts'
-import { MISSION_STATUSES, type MissionStatus, type PlanStep } from '../../daemon/contracts/mission.ts'
+import { MISSION_STATUSES, type MissionStatus } from '../../daemon/contracts/mission.ts'
 import { seededChance } from '../../daemon/kit/chance.ts'
 import { Keyed } from '../../daemon/kit/keyed.ts'
 import type { Move } from '../../daemon/kit/state-table.ts'
 import { Agenda } from '../../daemon/missions/agenda.ts'
 import { MissionIds } from '../../daemon/missions/mission-id.ts'
 import { BIRTH, MISSION_TABLE, type MissionAct } from '../../daemon/missions/mission-table.ts'
-import { planIssues, readMadePlan } from '../../daemon/missions/plan.ts'
 import { resolve } from '../../daemon/missions/reference.ts'
 import { Shelf } from '../../daemon/missions/shelf.ts'
 import { TestClock } from '../support/test-clock.ts'
@@ -120,26 +119,6 @@ t.test(
     t.equal(beyond, 'm-7zzzzzzzzz0000000000000100')
   },
 )
-
-t.test('a plan may read only what earlier steps gave', async (t) => {
-  const step = (id: string, more: Partial<PlanStep> = {}): PlanStep => ({ id, uses: 'a/b/c', ...more })
-  const issues = planIssues([
-    step('one', { needs: ['two'], with: { a: { $from: 'steps.two.output.x' } } }),
-    step('two', { with: [{ 'a/b': { $from: 'steps.one.output' } }, { $from: 'steps.one.result' }] }),
-    step('two', { with: { $from: 'input.rows.0', also: 1 } }),
-  ])
-
-  t.strictSame(
-    issues.map(({ pointer }) => pointer),
-    ['/plan/0/needs/0', '/plan/0/with/a/$from', '/plan/1/with/1/$from', '/plan/2/id', '/plan/2/with/$from'],
-  )
-  t.strictSame(
-    [readMadePlan({ plan: [] }), readMadePlan({ plan: [{ id: 'x' }] }), readMadePlan(7)].map(
-      (made) => 'wrong' in made,
-    ),
-    [true, true, true],
-  )
-})
 
 t.test('references reach into outputs and input, never into what every object inherits', async (t) => {
   const outputs: Record<string, unknown> = { a: { rows: [{ n: 1 }], 'two words': true } }

@@ -6,6 +6,7 @@ import type { ActionSpecification } from '../../daemon/contracts/manifest.ts'
 import type { MissionCreate, MissionDetail, PlanStep, Validation } from '../../daemon/contracts/mission.ts'
 import { seededChance } from '../../daemon/kit/chance.ts'
 import { Missions } from '../../daemon/missions/missions.ts'
+import { planIssues } from '../../daemon/missions/plan.ts'
 import type {
   ActionAnswer,
   ActionOrder,
@@ -86,6 +87,8 @@ export class World {
   readonly actions = new Map<string, { spec: ActionSpecification; behave: Behave }>()
   readonly calls: ActionOrder[] = []
   readonly locked = new Set<string>()
+  /** How many of every module take calls. */
+  instances = 1
   readonly notCallable = new Set<string>()
   readonly estimates = new Map<string, number>()
   readonly logs: string[] = []
@@ -132,6 +135,7 @@ export class World {
         module: (id) => ({
           known: [...this.actions.keys()].some((uses) => uses.startsWith(`${id}/`)),
           locked: this.locked.has(id),
+          instances: this.instances,
           callable: !this.notCallable.has(id),
         }),
         planners: () => this.plannerIds,
@@ -264,11 +268,16 @@ export function anyPlan(actions: readonly string[]): fc.Arbitrary<PlanStep[]> {
     action: fc.constantFrom(...actions),
     needs: fc.option(fc.array(fc.nat(5), { maxLength: 2 })),
   })
-  return fc.array(step, { minLength: 1, maxLength: 6 }).map((steps) =>
-    steps.map(({ action, needs }, index) => ({
-      id: `s${index}`,
-      uses: `cortex/echo/${action}`,
-      ...(needs === null ? {} : { needs: [...new Set(needs.filter((n) => n < index).map((n) => `s${n}`))] }),
-    })),
-  )
+  return fc
+    .array(step, { minLength: 1, maxLength: 6 })
+    .map((steps) =>
+      steps.map(({ action, needs }, index) => ({
+        id: `s${index}`,
+        uses: `cortex/echo/${action}`,
+        ...(needs === null
+          ? {}
+          : { needs: [...new Set(needs.filter((n) => n < steps.length).map((n) => `s${n}`))] }),
+      })),
+    )
+    .filter((plan) => planIssues(plan, { input: undefined, calls: { action: () => undefined } }).length === 0)
 }
