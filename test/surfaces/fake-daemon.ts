@@ -59,6 +59,16 @@ export function fakeDaemon(clock: Clock): { daemon: Daemon; knobs: Knobs } {
   const desk = {
     create: (body: object, _: unknown, key?: string) =>
       orFail({ replayed: key === 'known', answer: { mission_id: MISSION_ID, ...body } }),
+    createAll: (orders: readonly { body: object; idempotencyKey?: string }[]) =>
+      orFail(
+        orders.map(({ body, idempotencyKey: key }) =>
+          key === 'conflict'
+            ? new NexusError('IDEMPOTENCY_CONFLICT')
+            : { replayed: key === 'known', answer: { mission_id: MISSION_ID, ...body } },
+        ),
+      ),
+    retry: (body: object, _: unknown, key?: string) =>
+      orFail({ replayed: key === 'known', answer: { retry_of: MISSION_ID, ...body } }),
     run: () => orFail({ status: knobs.run, mission_id: MISSION_ID, mission: {} }),
     approve: () => orFail({ mission_id: MISSION_ID }),
     reject: () => orFail({ mission_id: MISSION_ID }),
