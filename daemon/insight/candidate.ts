@@ -145,11 +145,10 @@ export function boundOf({ successes, n }: Candidate): number {
   return wilsonLower(successes, n)
 }
 
-/** What missions with the same goal came to without it: all that were counted, less those that used it. */
-export function without(candidates: Iterable<Candidate>, { category, fingerprint }: Candidate): Tally {
+/** What missions with one goal came to without any rune, from all candidates for it. */
+export function without(candidates: Iterable<Candidate>): Tally {
   let [n, successes] = [0, 0]
   for (const other of candidates) {
-    if (other.category !== category || other.fingerprint !== fingerprint) continue
     n += other.n - other.used.n
     successes += other.successes - other.used.successes
   }

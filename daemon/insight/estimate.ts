@@ -1,10 +1,9 @@
 import type { Category, GenerationId, MissionId, ModuleId } from '../contracts/ids.ts'
 import { betaQuantile } from './beta.ts'
-import type { Evidence, Outcome } from './evidence.ts'
+import type { Evidence } from './evidence.ts'
 import type { GoalReading } from './fingerprint.ts'
-import { variation, type Weighted, weightedQuantile } from './numbers.ts'
 import { type SelfTest, selfTestSums, selfTestVariation, speaksFor } from './self-tests.ts'
-import { effective, noSums, type Sums, sumsAt, weightAt } from './sums.ts'
+import { effective, noSums, type Sums, sumsAt } from './sums.ts'
 
 /** What experience says about one kind of mission. */
 export interface Estimate {
@@ -96,7 +95,8 @@ function ofModule(
   const top = { a: TOP.a + everything.successes, b: TOP.b + everything.weight - everything.successes }
   const ofCategory = shrink(top, STRENGTH.category, together(evidence.byCategory.get(category), own))
   const ofKind = together(kind?.sums, own)
-  const ofGoals = sumsAt(nowMs, goalSums(kind?.byGoal, alike))
+  const details = kind?.recent.details(goal.fingerprint, alike, nowMs)
+  const ofGoals = details === undefined ? noSums() : sumsAt(nowMs, [{ sums: details.goals, share: 1 }])
   const beta = shrink(shrink(ofCategory, STRENGTH.module, ofKind), STRENGTH.goal, ofGoals)
 
   return {
@@ -109,59 +109,12 @@ function ofModule(
     rework: ofKind.successes > 0 ? Math.min(1, ofKind.reworked / ofKind.successes) : 0,
     selfTests: own?.runs.length ?? 0,
     similar: ofGoals.n,
-    ...details(kind?.recent ?? [], alike, nowMs, own),
+    durations: details?.durations,
+    variation: details?.variation ?? selfTestVariation(own),
+    operatorMinutes: details?.operatorMinutes,
+    handleMinutes: details?.handleMinutes,
+    value: details?.value,
+    cost: details?.cost,
+    missions: details?.missions ?? [],
   }
 }
-
-function* goalSums(
-  byGoal: ReadonlyMap<string, Sums> | undefined,
-  alike: ReadonlyMap<string, number>,
-): Generator<{ sums: Sums; share: number }> {
-  for (const [fingerprint, share] of alike) {
-    const sums = byGoal?.get(fingerprint)
-    if (sums !== undefined) yield { sums, share }
-  }
-}
-
-/** Fewer similar outcomes than this say less about durations than all of the kind do. */
-const SIMILAR_ENOUGH = 5
-
-function details(
-  recent: readonly Outcome[],
-  alike: ReadonlyMap<string, number>,
-  nowMs: number,
-  test: SelfTest | undefined,
-): Pick<
-  Estimate,
-  'durations' | 'variation' | 'operatorMinutes' | 'handleMinutes' | 'value' | 'cost' | 'missions'
-> {
-  const similar = recent.filter(({ fingerprint }) => alike.has(fingerprint))
-  const chosen = similar.length >= SIMILAR_ENOUGH ? similar : recent
-  const weigh = (read: (outcome: Outcome) => number | undefined): Weighted[] =>
-    chosen.flatMap((outcome) => {
-      const value = read(outcome)
-      const share = chosen === similar ? (alike.get(outcome.fingerprint) ?? 0) : 1
-      return value === undefined ? [] : [{ value, weight: share * weightAt(outcome.atMs, nowMs) }]
-    })
-  const times = weigh(({ durationMs }) => durationMs)
-  const [p50Ms, p90Ms, meanMs] = [weightedQuantile(times, 0.5), weightedQuantile(times, 0.9), mean(times)]
-  const measured = p50Ms !== undefined && p90Ms !== undefined && meanMs !== undefined
-  const newestFirst = [...similar.toReversed(), ...recent.toReversed()].map(({ mid }) => mid)
-  return {
-    durations: measured ? { n: times.length, p50Ms, p90Ms, meanMs } : undefined,
-    variation: variation(times) ?? selfTestVariation(test),
-    operatorMinutes: mean(weigh(({ operatorMinutes }) => operatorMinutes)),
-    handleMinutes: mean(weigh(({ operatorMinutes }) => (operatorMinutes > 0 ? operatorMinutes : undefined))),
-    value: mean(weigh(({ success, value }) => (success ? value : undefined))),
-    cost: mean(weigh(({ cost }) => cost)),
-    missions: [...new Set(newestFirst)].slice(0, EXAMPLES_MAX),
-  }
-}
-
-function mean(values: readonly Weighted[]): number | undefined {
-  const total = values.reduce((sum, { weight }) => sum + weight, 0)
-  return total > 0 ? values.reduce((sum, { value, weight }) => sum + value * weight, 0) / total : undefined
-}
-
-/** Enough to look at, little enough to store with every mission. */
-const EXAMPLES_MAX = 5

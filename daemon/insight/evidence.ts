@@ -2,34 +2,17 @@ import type { Fact, MissionOutcome } from '../contracts/fact.ts'
 import type { Category, GenerationId, MissionId, ModuleId } from '../contracts/ids.ts'
 import { DayBook } from './day-book.ts'
 import { outcomeOf, selfTestOf } from './facts.ts'
+import { type Outcome, Recent } from './recent.ts'
 import { type SelfTest, SelfTests } from './self-tests.ts'
 import { Goals } from './similarity.ts'
 import { addOutcome, addRework, loadSums, noSums, type SavedSums, type Sums, saveSums } from './sums.ts'
-
-/** One outcome in detail. */
-export interface Outcome {
-  readonly mid: MissionId
-  readonly atMs: number
-  readonly category: Category
-  readonly modules: readonly ModuleId[]
-  readonly fingerprint: string
-  readonly success: boolean
-  readonly durationMs: number
-  /** It was cut off at its limit, and would have taken longer. */
-  readonly timedOut?: true
-  readonly operatorMinutes: number
-  readonly value?: number
-  readonly cost?: number
-}
 
 /** The outcomes of one category by one module. */
 export interface Kind {
   readonly category: Category
   readonly moduleId: ModuleId
   readonly sums: Sums
-  readonly byGoal: Map<string, Sums>
-  /** In detail, oldest first. */
-  readonly recent: Outcome[]
+  readonly recent: Recent
 }
 
 /**
@@ -53,14 +36,15 @@ export class Evidence {
     string,
     { atMs: number; category: Category; modules: readonly ModuleId[] }
   >()
-  #outcomes: Outcome[] = []
+  /** How many outcomes there ever were. */
+  #count = 0
   /** What ended without being a failure. */
   readonly apart = { cancelled: 0, interrupted: 0, daemon_starts: 0, unreadable: 0 }
 
   constructor() {
     this.goals = new Goals(GOALS_MAX, (fingerprint) => {
       this.#lastSuccess.delete(fingerprint)
-      for (const { byGoal } of this.kinds.values()) byGoal.delete(fingerprint)
+      for (const { recent } of this.kinds.values()) recent.byGoal.delete(fingerprint)
     })
   }
 
@@ -96,17 +80,18 @@ export class Evidence {
     return {
       total: saveSums(this.total),
       by_category: [...this.byCategory].map(([category, sums]) => [category, saveSums(sums)]),
-      kinds: [...this.kinds.values()].map(({ category, moduleId, sums, byGoal }) => ({
+      kinds: [...this.kinds.values()].map(({ category, moduleId, sums, recent }) => ({
         category,
         module_id: moduleId,
         sums: saveSums(sums),
-        by_goal: [...byGoal].map(([fingerprint, goal]) => [fingerprint, saveSums(goal)]),
+        by_goal: [...recent.byGoal].map(([fingerprint, goal]) => [fingerprint, saveSums(goal)]),
+        recent: recent.outcomes.map(rowOf),
       })),
       goals: this.goals.save(),
       self_tests: this.selfTests.save(),
       missions_of: [...this.#missionsOf],
       last_success: [...this.#lastSuccess],
-      outcomes: [...this.#outcomes],
+      count: this.#count,
       day: this.day.save(),
       apart: { ...this.apart },
     }
@@ -118,15 +103,16 @@ export class Evidence {
     for (const [fingerprint, tokens] of saved.goals) evidence.goals.meet(fingerprint, tokens)
     Object.assign(evidence.total, loadSums(saved.total))
     for (const [category, sums] of saved.by_category) evidence.byCategory.set(category, loadSums(sums))
-    for (const { category, module_id: moduleId, sums, by_goal: byGoal } of saved.kinds) {
-      const goals = new Map(byGoal.map(([fingerprint, goal]) => [fingerprint, loadSums(goal)]))
-      const kind = { category, moduleId, sums: loadSums(sums), byGoal: goals, recent: [] }
-      evidence.kinds.set(`${category} ${moduleId}`, kind)
+    for (const { category, module_id: moduleId, sums, by_goal: byGoal, recent: rows } of saved.kinds) {
+      const recent = new Recent()
+      for (const [fingerprint, goal] of byGoal) recent.byGoal.set(fingerprint, loadSums(goal))
+      for (const row of rows) recent.add(fromRow(row))
+      evidence.kinds.set(`${category} ${moduleId}`, { category, moduleId, sums: loadSums(sums), recent })
     }
     for (const test of saved.self_tests) evidence.selfTests.record(test)
     for (const [moduleId, count] of saved.missions_of) evidence.#missionsOf.set(moduleId, count)
     for (const [fingerprint, last] of saved.last_success) evidence.#lastSuccess.set(fingerprint, last)
-    for (const outcome of saved.outcomes) evidence.#keep(outcome)
+    evidence.#count = saved.count
     evidence.day.load(saved.day)
     Object.assign(evidence.apart, saved.apart)
     return evidence
@@ -140,26 +126,18 @@ export class Evidence {
     const told = { success, firstPass: success && firstPass }
     addOutcome(this.total, atMs, told)
     addOutcome(entry(this.byCategory, category, noSums), atMs, told)
+    this.#count += 1
+    const detail = detailOf(mid, this.#count, atMs, outcome)
     for (const moduleId of modules) {
       const kind = this.#touch(category, moduleId)
       addOutcome(kind.sums, atMs, told)
-      addOutcome(entry(kind.byGoal, fingerprint, noSums), atMs, told)
+      addOutcome(entry(kind.recent.byGoal, fingerprint, noSums), atMs, told)
+      kind.recent.add(detail)
       this.#missionsOf.set(moduleId, (this.#missionsOf.get(moduleId) ?? 0) + 1)
     }
     if (success) this.#lastSuccess.set(fingerprint, { atMs, category, modules })
-    this.#keep({
-      mid,
-      atMs,
-      category,
-      modules,
-      fingerprint,
-      success,
-      durationMs: outcome.duration_ms,
-      ...(outcome.error_code === 'MAX_TIME_EXCEEDED' && { timedOut: true }),
-      operatorMinutes: outcome.operator_minutes,
-      ...(Number.isFinite(outcome.value) && { value: outcome.value }),
-      ...(Number.isFinite(outcome.cost) && { cost: outcome.cost }),
-    } as Outcome)
+    if (this.#count % SWEEP_EVERY === 0)
+      for (const { recent } of this.kinds.values()) recent.dropBefore(this.#count - OUTCOMES_MAX)
   }
 
   /** A goal that comes again within a day was not done the first time: the success before it counts as reworked. */
@@ -181,29 +159,13 @@ export class Evidence {
       category,
       moduleId,
       sums: noSums(),
-      byGoal: new Map<string, Sums>(),
-      recent: [],
+      recent: new Recent(),
     }
     this.kinds.delete(key)
     this.kinds.set(key, kind)
     const oldest = this.kinds.keys().next().value
     if (this.kinds.size > KINDS_MAX && oldest !== undefined) this.kinds.delete(oldest)
     return kind
-  }
-
-  #keep(outcome: Outcome): void {
-    this.#outcomes.push(outcome)
-    for (const moduleId of outcome.modules) {
-      const recent = this.kind(outcome.category, moduleId)?.recent
-      recent?.push(outcome)
-      if (recent !== undefined && recent.length > RECENT_MAX) recent.shift()
-    }
-    if (this.#outcomes.length <= OUTCOMES_MAX + SLACK) return
-    for (const { mid, category, modules } of this.#outcomes.splice(0, SLACK))
-      for (const moduleId of modules) {
-        const recent = this.kind(category, moduleId)?.recent
-        if (recent?.[0]?.mid === mid) recent.shift()
-      }
   }
 }
 
@@ -215,6 +177,7 @@ export interface SavedEvidence {
     readonly module_id: ModuleId
     readonly sums: SavedSums
     readonly by_goal: readonly (readonly [string, SavedSums])[]
+    readonly recent: readonly SavedOutcome[]
   }[]
   readonly goals: readonly (readonly [string, readonly string[]])[]
   readonly self_tests: readonly SelfTest[]
@@ -223,9 +186,69 @@ export interface SavedEvidence {
     string,
     { readonly atMs: number; readonly category: Category; readonly modules: readonly ModuleId[] },
   ])[]
-  readonly outcomes: readonly Outcome[]
+  readonly count: number
   readonly day: ReturnType<DayBook['save']>
   readonly apart: Evidence['apart']
+}
+
+function detailOf(mid: MissionId, nth: number, atMs: number, outcome: MissionOutcome): Outcome {
+  const {
+    fingerprint,
+    success,
+    duration_ms: durationMs,
+    operator_minutes: operatorMinutes,
+    value,
+    cost,
+  } = outcome
+  return {
+    mid,
+    nth,
+    atMs,
+    fingerprint,
+    success,
+    durationMs,
+    timedOut: outcome.error_code === 'MAX_TIME_EXCEEDED',
+    operatorMinutes,
+    ...(value !== undefined && Number.isFinite(value) && { value }),
+    ...(cost !== undefined && Number.isFinite(cost) && { cost }),
+  }
+}
+
+/** Without the names of the fields, which would be most of it. */
+type SavedOutcome = readonly [
+  mid: MissionId,
+  nth: number,
+  atMs: number,
+  fingerprint: string,
+  success: 0 | 1,
+  durationMs: number,
+  timedOut: 0 | 1,
+  operatorMinutes: number,
+  value: number | null,
+  cost: number | null,
+]
+
+function rowOf(outcome: Outcome): SavedOutcome {
+  const { mid, nth, atMs, fingerprint, success, durationMs, timedOut, operatorMinutes, value, cost } = outcome
+  const flag = (is: boolean): 0 | 1 => (is ? 1 : 0)
+  const money = [value ?? null, cost ?? null] as const
+  return [mid, nth, atMs, fingerprint, flag(success), durationMs, flag(timedOut), operatorMinutes, ...money]
+}
+
+function fromRow(row: SavedOutcome): Outcome {
+  const [mid, nth, atMs, fingerprint, success, durationMs, timedOut, operatorMinutes, value, cost] = row
+  return {
+    mid,
+    nth,
+    atMs,
+    fingerprint,
+    success: success === 1,
+    durationMs,
+    timedOut: timedOut === 1,
+    operatorMinutes,
+    ...(value !== null && { value }),
+    ...(cost !== null && { cost }),
+  }
 }
 
 function entry<K, V>(map: Map<K, V>, key: K, make: () => V): V {
@@ -238,12 +261,10 @@ function entry<K, V>(map: Map<K, V>, key: K, make: () => V): V {
 
 const REWORK_WITHIN_MS = 24 * 3_600_000
 
-/** About 300 bytes each, so some 6 MB: what a daemon may spend on remembering, and a snapshot can carry. */
+/** About 200 bytes each, so some 4 MB: what a daemon may spend on remembering, and a snapshot can carry. */
 const OUTCOMES_MAX = 20_000
-/** Taken out in handfuls: moving 20,000 entries for each outcome would cost more than judging it. */
-const SLACK = 1_000
-/** A P90 of 200 durations is within four ranks in a hundred of the true one; more would only cost time per judgement. */
-const RECENT_MAX = 200
+/** Kinds that get no more outcomes let go of old ones now and then: it costs a look at each kind. */
+const SWEEP_EVERY = 1_000
 /** As many goals as outcomes: in the worst case each outcome had its own. */
 const GOALS_MAX = 20_000
 /** Four categories for a thousand modules. */

@@ -25,6 +25,23 @@ export function readGoal(goal: string): GoalReading {
   }
 }
 
+/** Reads goals, and remembers the last few: one mission's goal is read when it is created and again when it is claimed. */
+export class GoalReader {
+  readonly #known = new Map<string, GoalReading>()
+
+  read(goal: string): GoalReading {
+    const known = this.#known.get(goal)
+    if (known !== undefined) return known
+    const reading = readGoal(goal)
+    if (this.#known.size >= READINGS_MAX) this.#known.clear()
+    this.#known.set(goal, reading)
+    return reading
+  }
+}
+
+/** Goals have up to 2,000 characters: 2 MB at the worst. */
+const READINGS_MAX = 256
+
 /** Replaces what differs from case to case: addresses, dates, ids, paths in error messages, numbers. */
 export function withPlaceholders(text: string): string {
   return PLACEHOLDERS.reduce((rest, [pattern, word]) => rest.replace(pattern, word), text)

@@ -8,7 +8,7 @@ import { Calibration } from './calibration.ts'
 import { CauseWatch } from './cause-watch.ts'
 import { estimate } from './estimate.ts'
 import { Evidence, type SavedEvidence } from './evidence.ts'
-import { type GoalReading, readGoal } from './fingerprint.ts'
+import { GoalReader, type GoalReading } from './fingerprint.ts'
 import { Foresight, type SavedForesight } from './foresight.ts'
 import { judge } from './judge.ts'
 import type { OmenChange, OmenFilter, OmenView } from './omen.ts'
@@ -44,6 +44,7 @@ export class Insight {
   readonly #onOmenChanged: (change: OmenChange) => void
   readonly #propose: (draft: FactDraft) => void
   readonly #causeWatch: CauseWatch
+  readonly #goals = new GoalReader()
   #memory: Memory
   #appliedSeq = 0
 
@@ -101,6 +102,7 @@ export class Insight {
     const nowMs = this.#clock.now()
     const { evidence, omens, calibration } = this.#memory
     return judge(question, evidence, {
+      readGoal: (goal) => this.#goals.read(goal),
       levelOf: (moduleId) => omens.levelOf(moduleId, nowMs),
       calibration: calibration.factor,
       weights: this.#weights,
@@ -111,7 +113,7 @@ export class Insight {
 
   /** What the goal is about: equal for goals that differ in numbers, dates and order only. */
   readGoal(goal: string): GoalReading {
-    return readGoal(goal)
+    return this.#goals.read(goal)
   }
 
   /** What plans have in common that one rune could stand for. */
@@ -163,7 +165,7 @@ export class Insight {
   /** The plan learned for goals like this one with input like this, if any fits. */
   bestRune(request: RuneRequest): ReturnType<Runes['best']> {
     const { evidence, runes } = this.#memory
-    return runes.best(request, (token) => evidence.goals.idf(token))
+    return runes.best(request, this.#goals.read(request.goal), (token) => evidence.goals.idf(token))
   }
 
   /** For the snapshot: plain data, complete with the last fact it knows. */

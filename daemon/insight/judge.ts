@@ -12,7 +12,7 @@ import { betaQuantile } from './beta.ts'
 import { counterfactual } from './counterfactual.ts'
 import { type Estimate, estimate } from './estimate.ts'
 import type { Evidence } from './evidence.ts'
-import { readGoal } from './fingerprint.ts'
+import type { GoalReading } from './fingerprint.ts'
 import { axisInputs, type Circumstances, modulesOf, worthOf } from './inputs.ts'
 import { rounded } from './numbers.ts'
 import type { OmenLevel } from './omen-levels.ts'
@@ -21,6 +21,7 @@ import type { Prices } from './prices.ts'
 
 /** What a judgement stands on besides the question and the evidence. */
 export interface Bench {
+  readonly readGoal: (goal: string) => GoalReading
   readonly levelOf: (moduleId: ModuleId) => OmenLevel
   /** How well earlier predictions held, 0..1. */
   readonly calibration: number
@@ -35,7 +36,7 @@ export function judge(question: Question, evidence: Evidence, bench: Bench): Ver
   const generations = new Map(modules.map(({ module_id: id, generation }) => [id, generation]))
   const subject = {
     category,
-    goal: readGoal(question.goal),
+    goal: bench.readGoal(question.goal),
     modules: modulesOf({ ...question, plan }).map((moduleId) => {
       const generation = generations.get(moduleId)
       return { module_id: moduleId, ...(generation !== undefined && { generation }) }

@@ -32,7 +32,7 @@ export function missionFailure(evidence: Evidence, { category, moduleId }: Kind,
  */
 export function deadlineMiss(kind: Kind, limitSeconds: number, nowMs: number): Found {
   const { category, moduleId, recent } = kind
-  const durations = recent.map(({ durationMs, timedOut }) => ({
+  const durations = recent.outcomes.map(({ durationMs, timedOut }) => ({
     ms: durationMs,
     censored: timedOut === true,
   }))
@@ -93,7 +93,7 @@ export function crashes(exposures: readonly Exposure[], nowMs: number, only?: Mo
  */
 export function degradation(kind: Kind, nowMs: number): Found | undefined {
   const { category, moduleId, recent } = kind
-  const seen = recent.slice(-TRIALS_MAX)
+  const seen = recent.outcomes.slice(-TRIALS_MAX)
   const rise = riseOf(seen.map(({ success }) => !success))
   if (rise === undefined) return undefined
   const { before, after } = rise
@@ -121,7 +121,7 @@ function riseText({ category, moduleId }: Kind, { before, after }: Rise, since: 
 }
 
 function newest({ recent }: { readonly recent: Kind['recent'] }): string[] {
-  return recent
+  return recent.outcomes
     .slice(-EXAMPLES_MAX)
     .map(({ mid }) => mid)
     .reverse()

@@ -14,7 +14,7 @@ import {
   without,
 } from './candidate.ts'
 import { outcomeOf, textOf } from './facts.ts'
-import { readGoal } from './fingerprint.ts'
+import type { GoalReading } from './fingerprint.ts'
 import { rounded } from './numbers.ts'
 import { goalDigest, type Order, Orders } from './orders.ts'
 import { inputShape } from './plan-template.ts'
@@ -72,11 +72,11 @@ export class Runes {
   /** The rune with the highest bound among those that fit: category, input fields, similarity of at least 0.6. */
   best(
     { goal, category, input }: RuneRequest,
+    { fingerprint, tokens }: GoalReading,
     idf: (token: string) => number,
   ): { readonly rune: string; readonly plan: readonly PlanStep[]; readonly similarity: number } | undefined {
     const fitting = this.#fitting.get(placeOf(category, inputShape(input)))
     if (fitting === undefined) return undefined
-    const { fingerprint, tokens } = readGoal(goal)
     let best: { candidate: Candidate; likeness: number } | undefined
     for (const candidate of fitting) {
       // The dear part last: most of them are no better than one that was found already.
@@ -92,9 +92,10 @@ export class Runes {
 
   /** All runes, the best first. Candidates that were never promoted are only counted. */
   list(): { readonly runes: readonly RuneView[]; readonly candidates: number; readonly note: string } {
+    const alike = Map.groupBy(this.#candidates.values(), goalKeyOf)
     const runes = [...this.#runes.values()]
-      .flatMap((rune) => viewOf(rune, without(this.#candidates.values(), rune)))
-      .sort((one, other) => other.bound - one.bound)
+      .flatMap((rune) => viewOf(rune, without(alike.get(goalKeyOf(rune)) ?? [])))
+      .sort((one, other) => other.bound - one.bound || (one.rune < other.rune ? -1 : 1))
     const candidates = this.#candidates.size - runes.length
     const note =
       runes.length > 0
@@ -194,19 +195,23 @@ export class Runes {
   }
 }
 
+function goalKeyOf({ category, fingerprint }: Candidate): string {
+  return `${category}|${fingerprint}`
+}
+
 /** Where the runes for one kind of request stand. */
 function placeOf(category: Category, input: string): string {
   return `${category}|${input}`
 }
 
-/** The higher bound wins; between equals the more similar, then the one met first. */
+/** The higher bound wins; between equals the more similar, then the name, so that it is the same one each time. */
 function beats(
   one: { readonly candidate: Candidate; readonly likeness: number },
   other: { readonly candidate: Candidate; readonly likeness: number } | undefined,
 ): boolean {
   if (other === undefined) return true
-  const ahead = boundOf(one.candidate) - boundOf(other.candidate)
-  return ahead > 0 || (ahead === 0 && one.likeness > other.likeness)
+  const ahead = boundOf(one.candidate) - boundOf(other.candidate) || one.likeness - other.likeness
+  return ahead > 0 || (ahead === 0 && one.candidate.rune < other.candidate.rune)
 }
 
 export interface SavedRunes {

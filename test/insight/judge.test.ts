@@ -277,8 +277,8 @@ t.test('more is kept in mind than fits only as sums: memory stays bounded, answe
     story.insight.fold({ ...fact, seq, ts, mid: `m-${seq}`, d })
   }
   story.clock.jump(many * 1_000)
-  const saved = story.insight.save() as { evidence: { outcomes: unknown[]; goals: unknown[] } }
-  t.ok(saved.evidence.outcomes.length <= 21_000, 'outcomes')
+  const saved = story.insight.save() as { evidence: { kinds: { recent: unknown[] }[]; goals: unknown[] } }
+  t.strictSame(saved.evidence.kinds.map(({ recent }) => recent.length), [200], 'outcomes')
   t.ok(saved.evidence.goals.length <= 20_000, 'goals')
   const { trust, compute_cost } = story.insight.judge(QUESTION).axes
   t.equal(compute_cost.n, 200, 'durations')
