@@ -257,6 +257,8 @@ export class Omens {
   // --- one omen ----------------------------------------------------------------------------------------------
 
   #become(omen: Omen, state: Cusum, atMs: number): void {
+    // A lock keeps what it stands on until it is opened.
+    if (omen.locked && state.count < omen.count) return
     const before = this.#scale.levelAt(omen, atMs)
     omen.score = state.score
     omen.count = state.count

@@ -30,7 +30,8 @@ export function stepShift(shift: Shift, figure: number): Shift {
   const spread = MAD_TO_SIGMA * median(shift.usual.map((each) => Math.abs(each - centre)))
   const deviation = Math.max(SIGMA_MIN, spread) * Math.sqrt(LAMBDA / (2 - LAMBDA))
   const average = LAMBDA * value + (1 - LAMBDA) * (shift.average ?? centre)
-  const isAbove = average - centre > LIMIT * deviation
+  // The average stays up for a while after a peak is over: a minute that is as usual itself ends the run.
+  const isAbove = Math.min(average, value) - centre > LIMIT * deviation
   return {
     usual: isAbove ? shift.usual : [...shift.usual.slice(1 - USUAL_MAX), value],
     average,

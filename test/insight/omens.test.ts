@@ -2,6 +2,8 @@ import t from 'tap'
 import { normalised } from '../../daemon/insight/omen-keys.ts'
 import { ANALYST, HOUR_MS, QUESTION, Story } from './story.ts'
 
+const MB = 1_048_576
+
 t.test('a pure run of failures fires exactly at the 3rd, 7th and 13th, whatever came before', async (t) => {
   for (const successes of [0, 5, 500]) {
     const story = new Story()
@@ -163,7 +165,11 @@ t.test('a lock opens by unlocking alone, and closes at the seventh failure for a
   }
   fail(13)
   for (let n = 0; n < 50; n += 1) story.ended()
-  t.equal(story.insight.levelOf(ANALYST), 'lock', 'successes do not open it')
+  t.match(
+    story.insight.omenOver(ANALYST),
+    { level: 'lock', because: /^13 missions failed/ },
+    'successes do not open it',
+  )
   const unlock = (): void => void story.tell('module.unlocked', { module_id: ANALYST, reason: 'mended' })
   story.tell('module.unlocked', { module_id: 'vitals/other', reason: 'mended' })
   t.equal(story.insight.levelOf(ANALYST), 'lock', 'nor does an unlocking of another')
@@ -198,4 +204,314 @@ t.test('a replay reports nothing that the journal has, and what a crash kept fro
   )
   for (const fact of told.facts) insight.fold(fact)
   t.strictSame([changes.length, insight.omens().omens[0]?.count], [1, 7], 'a fact told twice counts once')
+})
+
+// --- what a module is told ---------------------------------------------------------------------------------------
+
+t.test(
+  'what stands over a module is one sentence with its time, and nothing where nothing stands',
+  async (t) => {
+    const story = new Story()
+    const none = { level: 'ignore', because: null, since: null, probation_until: null, held: false }
+    t.strictSame(story.insight.omenOver(ANALYST), none)
+    for (let n = 0; n < 2; n += 1) story.ended({ success: false })
+    t.strictSame(story.insight.omenOver(ANALYST), none, 'two failures are no omen')
+    const third = story.ended({ success: false })
+    for (let n = 0; n < 2; n += 1) story.ended({ success: false, error_code: 'OTHER' })
+    t.strictSame(story.insight.omenOver(ANALYST), {
+      ...none,
+      level: 'warn',
+      because: '3 missions failed with ACTION_FAILED at step run: it threw',
+      since: third.ts,
+    })
+  },
+)
+
+t.test('omens are asked for by module, level and kind', async (t) => {
+  const story = new Story()
+  for (let n = 0; n < 3; n += 1) story.ended({ success: false })
+  story.tell('module.crashed', { module_id: 'a/one', how: 'exited', exit_code: 1, reason: 'exited' })
+  const asked = (filter: object): (string | null)[] =>
+    story.insight.omens(filter).omens.map(({ module_id }) => module_id)
+  t.strictSame(
+    [{}, { level: 'warn' }, { kind: 'crashed' }, { module: ANALYST }, { module: 'a/none' }].map(asked),
+    [[ANALYST, 'a/one'], [ANALYST], ['a/one'], [ANALYST], []],
+  )
+})
+
+t.test('locks, probation and what is held come through a snapshot as through a replay', async (t) => {
+  const story = new Story()
+  for (const module of ['a/one', 'a/two', 'a/three', 'a/four']) {
+    story.tell('module.discovered', { module_id: module })
+  }
+  for (let n = 0; n < 13; n += 1) story.ended({ success: false })
+  story.tell('module.unlocked', { module_id: ANALYST, reason: 'mended' })
+  for (let n = 0; n < 7; n += 1) story.ended({ success: false })
+  commonCause(story, ['a/one', 'a/two', 'a/three', 'a/four'])
+  const replayed = story.again(story.facts).insight
+  const restored = new Story({})
+  t.equal(restored.insight.load(JSON.parse(JSON.stringify(story.insight.save()))), true)
+  restored.clock.jump(story.clock.now() - restored.clock.now())
+  for (const module of [ANALYST, 'a/one']) {
+    const told = story.insight.omenOver(module)
+    t.match(
+      told,
+      module === ANALYST ? { level: 'lock', probation_until: String } : { held: true, level: 'ignore' },
+    )
+    t.strictSame([replayed.omenOver(module), restored.insight.omenOver(module)], [told, told])
+  }
+  t.strictSame(restored.insight.omens(), story.insight.omens())
+})
+
+// --- the system omen ---------------------------------------------------------------------------------------------
+
+const FLEET = ['f/a', 'f/b', 'f/c', 'f/d', 'f/e', 'f/f', 'f/g', 'f/h']
+
+/** Each of them fails three times, one after the other. */
+function commonCause(story: Story, modules: readonly string[], times = 3): void {
+  for (let n = 0; n < times; n += 1)
+    for (const module of modules) story.ended({ success: false, modules: [module] })
+}
+
+function fleet(size = FLEET.length): Story {
+  const story = new Story()
+  for (const module_id of FLEET.slice(0, size)) story.tell('module.discovered', { module_id })
+  return story
+}
+
+t.test('half of all modules at warn within a minute are one system omen, and theirs are held', async (t) => {
+  const story = fleet()
+  commonCause(story, FLEET.slice(0, 4))
+  t.match(story.insight.omens().omens[0], {
+    kind: 'system',
+    level: 'warn',
+    count: 4,
+    because: '4 modules began to fail within a minute',
+    evidence: FLEET.slice(0, 4),
+  })
+  t.strictSame(
+    story.insight.omens({ kind: 'mission_failed' }).omens.map(({ level, held }) => [level, held]),
+    [1, 2, 3, 4].map(() => ['warn', true]),
+  )
+  t.strictSame(
+    FLEET.map((id) => story.insight.levelOf(id)),
+    FLEET.map(() => 'ignore'),
+  )
+  t.match(story.insight.omenOver('f/a'), { level: 'ignore', held: true, because: /^3 missions failed/ })
+  t.strictSame(
+    story.changes.map(({ kind, level, held }) => [kind, level, held]),
+    [
+      ...[1, 2, 3].map(() => ['mission_failed', 'warn', false]),
+      ...[1, 2, 3].map(() => ['mission_failed', 'warn', true]),
+      ['system', 'warn', false],
+      ['mission_failed', 'warn', true],
+    ],
+  )
+})
+
+t.test('fewer than half, fewer than four, or not within a minute are as many single omens', async (t) => {
+  const three = fleet(6)
+  commonCause(three, FLEET.slice(0, 3))
+  const less = fleet(8)
+  commonCause(less, FLEET.slice(0, 3))
+  const slowly = fleet(8)
+  for (const module of FLEET.slice(0, 4)) {
+    commonCause(slowly, [module])
+    slowly.clock.jump(20_000)
+  }
+  for (const story of [three, less, slowly]) {
+    t.strictSame(story.insight.omens({ kind: 'system' }).omens, [])
+    t.equal(story.insight.levelOf('f/a'), 'warn')
+  }
+})
+
+t.test(
+  'what is held does not lock, however long the cause lasts; who was locked before stays so',
+  async (t) => {
+    const story = fleet()
+    for (let n = 0; n < 13; n += 1) story.ended({ success: false, modules: ['f/h'] })
+    commonCause(story, FLEET.slice(0, 5), 20)
+    t.strictSame(
+      ['f/a', 'f/h'].map((id) => story.insight.levelOf(id)),
+      ['ignore', 'lock'],
+    )
+    // One that joins later is held, too; one that fails in its old way from before is not.
+    commonCause(story, ['f/f'])
+    t.match(story.insight.omenOver('f/f'), { held: true, level: 'ignore' })
+  },
+)
+
+t.test(
+  'it ends when half of its modules succeed again, and those that go on failing begin anew',
+  async (t) => {
+    const story = fleet()
+    commonCause(story, FLEET.slice(0, 4), 12)
+    story.ended({ modules: ['f/a'] })
+    story.ended({ modules: ['f/a'] })
+    story.ended({ success: false, modules: ['f/a'] })
+    story.ended({ modules: ['f/b'] })
+    t.equal(
+      story.insight.omens({ kind: 'system' }).omens.length,
+      1,
+      'one of four is well: the other failed again',
+    )
+    story.changes.length = 0
+    story.ended({ modules: ['f/c'] })
+    t.strictSame(story.insight.omens(), { omens: [] })
+    t.match(story.changes.at(-1), { kind: 'system', level: 'ignore', because: 'the common cause is over' })
+    commonCause(story, ['f/d'])
+    t.strictSame(
+      [story.insight.levelOf('f/d'), story.insight.omens().omens[0]?.count],
+      ['warn', 3],
+      'its twelve failures were the common cause',
+    )
+  },
+)
+
+t.test(
+  'it ends by itself ten minutes after the last failure, and says so though nothing else happens',
+  async (t) => {
+    const story = fleet()
+    commonCause(story, FLEET.slice(0, 4))
+    await story.clock.pass(590_000)
+    t.equal(story.insight.omens({ kind: 'system' }).omens.length, 1)
+    story.ended({ success: false, modules: ['f/a'] })
+    await story.clock.pass(590_000)
+    t.equal(story.insight.omens({ kind: 'system' }).omens.length, 1, 'ten minutes after the last one')
+    story.changes.length = 0
+    await story.clock.pass(11_000)
+    t.strictSame(story.insight.omens(), { omens: [] })
+    t.match(story.changes.at(-1), { kind: 'system', level: 'ignore' })
+    const { insight } = story.again(story.facts)
+    t.strictSame(insight.omens(), { omens: [] }, 'a replay ends it at the same time without being told')
+  },
+)
+
+// --- shifts ------------------------------------------------------------------------------------------------------
+
+/** A mission of one step that took so long, in a minute of its own. */
+function minute(story: Story, durationMs: number, uses = `${ANALYST}/run`): void {
+  const mid = story.nextMid()
+  story.tell('mission.step_started', { step: 'run', uses, try: 1 }, mid)
+  story.tell('mission.step_finished', { step: 'run', status: 'completed', duration_ms: durationMs }, mid)
+  story.clock.jump(58_000)
+}
+
+t.test('an action that takes longer for 3, 7 and 13 minutes in a row is an omen at each', async (t) => {
+  const story = new Story()
+  for (let n = 0; n < 30; n += 1) minute(story, 100 + (n % 3))
+  t.strictSame(story.insight.omens(), { omens: [] })
+  // The average needs a minute or two to pass the limit, and a minute is looked at when the next begins.
+  for (let n = 0; n < 20; n += 1) minute(story, 400)
+  t.strictSame(
+    story.changes.map(({ kind, previous, level, count }) => [kind, previous, level, count]),
+    [
+      ['slow', 'ignore', 'warn', 3],
+      ['slow', 'warn', 'intervene', 7],
+      ['slow', 'intervene', 'lock', 13],
+    ],
+  )
+  t.match(
+    story.insight.omenOver(ANALYST).because,
+    /^for \d+ minutes in a row run takes longer than it used to$/,
+  )
+  t.match(
+    story.insight.omens().omens[0]?.evidence[0],
+    /^2026-11-22T10:\d\dZ: 400 ms; usual 101 ms, limit 14\d/,
+  )
+})
+
+t.test('neither a slow minute now and then nor a step that a reload explains is an omen', async (t) => {
+  const now = new Story()
+  for (let n = 0; n < 200; n += 1) minute(now, n % 20 === 19 ? 1_000 : 100)
+  t.strictSame(now.changes, [])
+  const reloaded = new Story()
+  for (let n = 0; n < 30; n += 1) minute(reloaded, 100)
+  reloaded.tell('module.reloaded', { module_id: ANALYST })
+  for (let n = 0; n < 30; n += 1) minute(reloaded, 400)
+  t.strictSame(reloaded.changes, [])
+  const faster = new Story()
+  for (let n = 0; n < 60; n += 1) minute(faster, n < 30 ? 400 : 100)
+  t.strictSame(faster.changes, [], 'less is no omen')
+})
+
+t.test('slowness calms with the first minute that is as usual, unless it has locked', async (t) => {
+  const story = new Story()
+  for (let n = 0; n < 30; n += 1) minute(story, 100)
+  for (let n = 0; n < 12; n += 1) minute(story, 400)
+  for (let n = 0; n < 12; n += 1) minute(story, 100)
+  t.strictSame(
+    story.changes.map(({ level }) => level),
+    ['warn', 'intervene', 'ignore'],
+  )
+  t.strictSame(story.insight.omens(), { omens: [] })
+  for (let n = 0; n < 20; n += 1) minute(story, 400)
+  for (let n = 0; n < 20; n += 1) minute(story, 100)
+  t.equal(story.insight.levelOf(ANALYST), 'lock')
+  story.tell('module.unlocked', { module_id: ANALYST, reason: 'it is as it should be' })
+  for (let n = 0; n < 40; n += 1) minute(story, 400)
+  t.equal(story.insight.levelOf(ANALYST), 'ignore', 'what was unlocked is the new usual')
+})
+
+t.test(
+  'memory that grows is proposed with its figures, and becomes an omen by the record alone',
+  async (t) => {
+    const story = new Story({})
+    const told: object[] = []
+    const feed = new Story({ onOmenChanged: (change) => void told.push(change) })
+    const measure = (minutes: number, used: number): void => {
+      for (let n = 0; n < minutes; n += 1) {
+        feed.insight.measured([
+          { moduleId: ANALYST, resource: 'memory', used, limit: 1e9 },
+          { resource: 'memory', used: used * n, limit: 1e9 },
+          { moduleId: ANALYST, resource: 'queue', used: 10 ** n, limit: 1e9 },
+        ])
+        feed.clock.jump(60_000)
+      }
+    }
+    const replay = (): void => {
+      for (const change of told.splice(0)) {
+        story.tell('omen.changed', change)
+        feed.tell('omen.changed', change)
+      }
+    }
+    measure(30, 60 * MB)
+    measure(8, 200 * MB)
+    t.match(told, [{ kind: 'memory', module_id: ANALYST, previous: 'ignore', level: 'warn', count: 3 }])
+    t.strictSame(feed.insight.omens(), { omens: [] }, 'nothing is an omen before it is on record')
+    replay()
+    t.equal(story.insight.levelOf(ANALYST), 'warn')
+    measure(1, 200 * MB)
+    t.match(told, [
+      { level: 'intervene', previous: 'warn', evidence: [/200 MB; usual 60 MB, limit \d+/, /MB/] },
+    ])
+    replay()
+    for (let n = 0; n < 8; n += 1) {
+      measure(1, 200 * MB)
+      replay()
+    }
+    t.strictSame([story.insight.levelOf(ANALYST), feed.insight.levelOf(ANALYST)], ['lock', 'lock'])
+    t.match(story.insight.omenOver(ANALYST).because, /^for 13 minutes in a row it holds more memory/)
+  },
+)
+
+t.test('a memory omen ends with its process, but a lock does not', async (t) => {
+  const change = {
+    key: `${ANALYST}|memory|||`,
+    module_id: ANALYST,
+    kind: 'memory',
+    held: false,
+    score: 9,
+    evidence: [],
+  }
+  for (const type of ['module.crashed', 'module.stopped', 'daemon.started']) {
+    const story = new Story()
+    story.tell('omen.changed', { ...change, level: 'intervene', count: 7 })
+    t.equal(story.insight.levelOf(ANALYST), 'intervene')
+    story.tell(type, { module_id: ANALYST, exit_code: 0 })
+    t.equal(story.insight.levelOf(ANALYST), 'ignore', type)
+    story.tell('omen.changed', { ...change, level: 'lock', count: 13 })
+    story.tell(type, { module_id: ANALYST, exit_code: 0 })
+    t.equal(story.insight.levelOf(ANALYST), 'lock', type)
+  }
 })
