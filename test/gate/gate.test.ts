@@ -6,6 +6,7 @@ import type { Principal, Role } from '../../daemon/contracts/roles.ts'
 import { Gate } from '../../daemon/gate/gate.ts'
 import { summariseParams, summariseResult } from '../../daemon/gate/intents.ts'
 import type { CommandHandlers, MissionDesk, Passage } from '../../daemon/gate/port.ts'
+import { RateLimit } from '../../daemon/gate/rate-limit.ts'
 import { TestClock } from '../support/test-clock.ts'
 
 const KEY = 'nxk_0123456789abcdefghijklmnop'
@@ -19,7 +20,14 @@ const as = (role: Role, kind: Principal['kind'] = 'token'): Principal => ({
 const operator = as('operator')
 
 /** A gate whose every neighbour writes into one list, in the order things happen. */
-function house(options: { handlers?: object; desk?: object; journal?: (draft: FactDraft) => void } = {}) {
+function house(
+  options: {
+    handlers?: object
+    desk?: object
+    journal?: (draft: FactDraft) => void
+    rate?: { perSecond: number; burst: number }
+  } = {},
+) {
   const clock = new TestClock()
   const happened: unknown[] = []
   const facts: Fact[] = []
@@ -48,6 +56,7 @@ function house(options: { handlers?: object; desk?: object; journal?: (draft: Fa
       own[name] ??
       (async (...given: unknown[]) => {
         happened.push(['desk', name, ...given])
+        if (name === 'createAll') return (given[0] as object[]).map(() => ({ replayed: false, answer: {} }))
         return name === 'create'
           ? { replayed: false, answer: { mission_id: MISSION_ID } }
           : { mission_id: MISSION_ID }
@@ -58,6 +67,7 @@ function house(options: { handlers?: object; desk?: object; journal?: (draft: Fa
     recorder,
     handlers,
     missions: desk,
+    ...(options.rate === undefined ? {} : { rate: options.rate }),
     passed: (passage) => passages.push(passage),
     complain: (cause) => complaints.push(cause),
   })
@@ -348,4 +358,98 @@ t.test('an intent older than the snapshot is still closed after it', async (t) =
   )
   gate.load(null)
   t.strictSame(gate.save(), [])
+})
+
+t.test('a principal changes missions at its rate, and a batch costs what it holds', async (t) => {
+  const { gate, clock, facts } = house({ rate: { perSecond: 10, burst: 20 } })
+  const goal = { goal: 'x', category: 'coin' }
+  const ask = (name: string) => refused(gate.mission('create', { ...as('operator'), name }, goal))
+  const batch = (name: string, count: number) =>
+    gate.missions({ ...as('operator'), name }, { missions: Array(count).fill(goal) })
+  await batch('anna', 19)
+  const codes = [await ask('anna'), await ask('anna'), await ask('berta')]
+  const late = await batch('anna', 2).catch((error: NexusError) => error)
+  await clock.pass(100)
+  const soon = [await ask('anna'), await ask('anna')]
+  await clock.pass(2_000)
+  await batch('anna', 60)
+  const lent = await gate.mission('create', { ...as('operator'), name: 'anna' }, goal).catch((error) => error)
+
+  t.strictSame(codes, ['let in', 'RATE_LIMITED', 'let in'], 'another one has a rate of its own')
+  t.match(late, { code: 'RATE_LIMITED', status: 429, retryAfterSeconds: 1, facts: { rate: 10 } })
+  t.strictSame(soon, ['let in', 'RATE_LIMITED'])
+  t.match(lent, { retryAfterSeconds: 5 }, 'what a large batch was lent is waited for: 40 and one more')
+  t.equal(facts.filter(({ d }) => d['code'] === 'RATE_LIMITED').length, 4, 'refusals are on record')
+})
+
+t.test(
+  'callers without credentials share one rate, and whom nobody asked for long is forgotten',
+  async (t) => {
+    const clock = new TestClock()
+    const limit = new RateLimit({ perSecond: 1, burst: 2 }, clock)
+    const take = (name: string): string => {
+      try {
+        limit.take({ kind: 'token', name, roles: [], permissions: [] }, 1)
+        return 'taken'
+      } catch (error) {
+        return codeOf(error)
+      }
+    }
+    t.strictSame([take('one'), take('one'), take('one')], ['taken', 'taken', 'RATE_LIMITED'])
+    await clock.pass(1_000)
+    for (let at = 0; at < 999; at += 1) take(`other ${at}`)
+    t.equal(take('one'), 'taken', 'a flood of names does not push out who is counted')
+    await clock.pass(1_000)
+    t.strictSame([take('new'), take('one'), take('one')], ['taken', 'taken', 'RATE_LIMITED'])
+  },
+)
+
+t.test('a batch comes to the desk as what was right with it, and each refusal is recorded', async (t) => {
+  const desk = {
+    createAll: async (orders: readonly { body: { goal: string }; idempotencyKey?: string }[]) =>
+      orders.map(({ body, idempotencyKey }) =>
+        body.goal === 'full'
+          ? new NexusError('QUEUE_FULL', { limit: 1 })
+          : { replayed: false, answer: { goal: body.goal, idempotencyKey } },
+      ),
+  }
+  const { gate, facts, passages } = house({ desk })
+  const ends = await gate.missions(operator, {
+    missions: [
+      { goal: 'a', category: 'coin', idempotency_key: 'k' },
+      { goal: 'b', category: 'coin', operator_key: KEY },
+      null,
+      { goal: 'c', category: 'coin', idempotency_key: ' ' },
+      { goal: 'full', category: 'coin' },
+      { goal: 'd', category: 'forge' },
+    ],
+  })
+  t.strictSame(
+    ends.map((end) => (end instanceof NexusError ? [end.code, end.issues[0]?.pointer] : end.answer)),
+    [
+      { goal: 'a', idempotencyKey: 'k' },
+      ['BAD_REQUEST', '/operator_key'],
+      ['BAD_REQUEST', ''],
+      ['BAD_REQUEST', '/idempotency_key'],
+      ['QUEUE_FULL', undefined],
+      { goal: 'd', idempotencyKey: undefined },
+    ],
+  )
+  t.strictSame(
+    facts.map(({ type, d }) => [type, d['command'], d['code']]),
+    ['BAD_REQUEST', 'BAD_REQUEST', 'BAD_REQUEST', 'QUEUE_FULL'].map((code) => [
+      'command.refused',
+      'mission.create',
+      code,
+    ]),
+  )
+  t.notMatch(JSON.stringify(facts), KEY)
+  t.match(passages, [{ command: 'mission.batch', outcome: 'done' }])
+  const whole = [
+    await refused(gate.missions(as('viewer'), { missions: [{}] })),
+    await refused(gate.missions(operator, { missions: [] })),
+    await refused(gate.missions(operator, { missions: Array(1_001).fill({}) })),
+    await refused(gate.missions(operator, null)),
+  ]
+  t.strictSame(whole, ['PERMISSION_DENIED', 'BAD_REQUEST', 'BAD_REQUEST', 'BAD_REQUEST'])
 })

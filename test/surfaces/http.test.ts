@@ -559,3 +559,97 @@ t.test('log lines come as they are, and follow', async (t) => {
   await settle()
   t.equal(knobs.followers.size, 0)
 })
+
+t.test(
+  'a batch answers for each mission what create would have, and only as a whole for the whole',
+  async (t) => {
+    const { ask, knobs } = await house(t)
+    const missions = [
+      GOAL,
+      { ...GOAL, idempotency_key: 'known' },
+      { ...GOAL, idempotency_key: 'conflict' },
+      { goal: 'x' },
+    ]
+    const answer = await ask('POST /v1/missions/batch', { body: { missions } })
+    t.equal(answer.statusCode, 207)
+    t.match(answer.json().results, [
+      { status: 201, mission: { mission_id: MISSION_ID } },
+      { status: 200, mission: { mission_id: MISSION_ID } },
+      { status: 409, problem: { code: 'IDEMPOTENCY_CONFLICT', status: 409, instance: '/v1/missions/batch' } },
+      { status: 400, problem: { code: 'BAD_REQUEST', errors: [{ pointer: '/category' }] } },
+    ])
+    knobs.failure = new NexusError('JOURNAL_FULL', { reason: 'ENOSPC' })
+    const whole = [
+      await ask('POST /v1/missions/batch', { body: { missions } }),
+      await ask('POST /v1/missions/batch', { body: { missions }, headers: { 'idempotency-key': 'k' } }),
+      await ask('POST /v1/missions/batch', { body: { missions, operator_key: 'wrong' } }),
+      await ask('POST /v1/missions/batch', { body: missions }),
+    ]
+    t.strictSame(
+      whole.map((refused) => [refused.statusCode, refused.json().code, refused.headers['retry-after']]),
+      [
+        [503, 'JOURNAL_FULL', '5'],
+        [400, 'BAD_REQUEST', undefined],
+        [401, 'UNAUTHENTICATED', undefined],
+        [400, 'BAD_REQUEST', undefined],
+      ],
+    )
+  },
+)
+
+t.test('a batch may have 8 MiB and as many keys as its missions, and no other route may', async (t) => {
+  const { ask } = await house(t)
+  const rich = { ...GOAL, input: Object.fromEntries(Array.from({ length: 150 }, (_, at) => [`k${at}`, at])) }
+  const many = { missions: Array(1_000).fill(rich) }
+  const large = (bytes: number) => ({ missions: [{ ...GOAL, input: 'x'.repeat(bytes) }] })
+  const nested = (levels: number): string =>
+    `{"missions":[{"goal":"x","category":"coin","input":${'['.repeat(levels)}${']'.repeat(levels)}}]}`
+  const answers = [
+    await ask('POST /v1/missions/batch', { body: many }),
+    await ask('POST /v1/missions/batch', { body: large(8_000_000) }),
+    await ask('POST /v1/missions/batch', { body: large(8_400_000) }),
+    await ask('POST /v1/missions/batch', { body: nested(31) }),
+    await ask('POST /v1/missions/batch', { body: nested(32) }),
+    await ask('POST /v1/missions/retry', { body: { mission_id: MISSION_ID, x: 'x'.repeat(300_000) } }),
+  ]
+  t.strictSame(
+    answers.map((answer) => answer.statusCode),
+    [207, 207, 413, 207, 400, 413],
+  )
+  t.match(answers[2]?.json().detail, /8388608 bytes/)
+  t.match(answers[5]?.json().detail, /262144 bytes/)
+})
+
+t.test('a retry is a create: 201 with whose retry it is, 200 when its key was known', async (t) => {
+  const { ask, knobs } = await house(t)
+  const body = { mission_id: MISSION_ID }
+  const fresh = await ask('POST /v1/missions/retry', { body })
+  const known = await ask('POST /v1/missions/retry', { body, headers: { 'idempotency-key': 'known' } })
+  const denied = await ask('POST /v1/missions/retry', { body, headers: { authorization: 'Bearer viewer' } })
+  t.match(
+    [fresh, known, denied].map((answer) => [answer.statusCode, answer.json().retry_of, answer.json().code]),
+    [
+      [201, MISSION_ID, undefined],
+      [200, MISSION_ID, undefined],
+      [403, undefined, 'PERMISSION_DENIED'],
+    ],
+  )
+  t.match(knobs.facts, [{ d: { command: 'mission.retry', code: 'PERMISSION_DENIED' } }])
+})
+
+t.test('a wait that was measured stands in the header and in the problem of a batch', async (t) => {
+  const { ask, knobs } = await house(t)
+  knobs.failure = new NexusError('QUEUE_FULL', { limit: 1 }, { retryAfterSeconds: 17 })
+  const answer = await ask('POST /v1/missions/create', { body: GOAL })
+  t.strictSame([answer.statusCode, answer.headers['retry-after']], [429, '17'])
+})
+
+t.test('the documentation shows the bodies of batch and retry', async (t) => {
+  const { ask } = await house(t)
+  const { paths } = (await ask('GET /openapi.json')).json()
+  const batch = paths['/v1/missions/batch'].post
+  const entry = batch.requestBody.content['application/json'].schema.properties.missions.items
+  t.strictSame(Object.keys(batch.responses).sort(), ['207', '4XX', '5XX'])
+  t.ok(entry.properties.idempotency_key && entry.properties.goal && entry.properties.plan)
+  t.strictSame(Object.keys(paths['/v1/missions/retry'].post.responses).sort(), ['200', '201', '4XX', '5XX'])
+})
