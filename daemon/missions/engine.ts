@@ -1,3 +1,4 @@
+import { NexusError } from '../contracts/failure.ts'
 import { CATEGORIES, type Category, type MissionId, type ModuleId } from '../contracts/ids.ts'
 import { Agenda } from './agenda.ts'
 import { runAttempt } from './attempt.ts'
