@@ -152,6 +152,8 @@ export interface Validation {
   /** Probability of success that was predicted, 0..1. */
   readonly predicted: number
   readonly scorer_version: number
+  /** The last record that was known, and when: the journal up to there gives the same judgement again. */
+  readonly as_of?: { readonly seq: number; readonly at: string }
 }
 
 export type StepStatus = 'pending' | 'running' | 'completed' | 'failed' | 'skipped' | 'unknown'
@@ -225,6 +227,15 @@ export interface ApprovalView {
   readonly digest: string
 }
 
+/** How far an action says it has come; not on record. */
+export interface MissionProgress {
+  readonly step: string
+  /** 0..1. */
+  readonly fraction: number
+  readonly note: string | null
+  readonly at: string
+}
+
 /** `GET /v1/missions/:mission_id`. */
 export interface MissionDetail extends MissionView {
   readonly input?: unknown
@@ -237,4 +248,8 @@ export interface MissionDetail extends MissionView {
   /** While it waits for an operator. */
   readonly awaiting?: ApprovalSubject
   readonly retry_of?: string
+  /** While it runs. */
+  readonly progress?: MissionProgress
+  /** Answers that came after their attempt was over, since the daemon started; the epoch is that of the last. */
+  readonly late_answers?: { readonly refused: number; readonly epoch: number }
 }

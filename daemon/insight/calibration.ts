@@ -6,23 +6,16 @@ import { ENOUGH, PREDICTION_KINDS, type PredictionKind, type Scored, Scores, typ
  * Our own predictions against what then happened, by kind.
  *
  * Each mission carries the probability of success it was judged with, and its outcome says whether it came true; the
- * other kinds are made and resolved by facts of their own. Unresolved ones are not scored, and neither are expired ones.
+ * other kinds are told by the book in which they are made and resolved. Expired ones are not scored.
  */
 export class Calibration {
   readonly #scores = new Map(PREDICTION_KINDS.map((kind) => [kind, new Scores(kind)]))
 
   fold(fact: Fact): void {
-    if (fact.type === 'mission.ended') {
-      const outcome = outcomeOf(fact)
-      // What was stated is the success; seen from the failure the errors are the same.
-      if (outcome !== undefined) this.of('mission_failure').push(outcome.predicted, outcome.success)
-    }
-    if (fact.type === 'prediction.resolved') {
-      const { kind, probability, outcome } = fact.d
-      const scores = this.#scores.get(kind as PredictionKind)
-      if (typeof probability !== 'number' || (outcome !== 'true' && outcome !== 'false')) return
-      scores?.push(probability, outcome === 'true')
-    }
+    if (fact.type !== 'mission.ended') return
+    const outcome = outcomeOf(fact)
+    // What was stated is the success; seen from the failure the errors are the same.
+    if (outcome !== undefined) this.of('mission_failure').push(outcome.predicted, outcome.success)
   }
 
   of(kind: PredictionKind): Scores {

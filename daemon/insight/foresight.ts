@@ -33,11 +33,12 @@ export class Foresight {
 
   constructor(parts: ForesightParts) {
     this.#parts = parts
-    const { clock, propose, uptime } = parts
+    const { clock, propose, uptime, calibration } = parts
     this.#book = new PredictionBook({
       clock,
       propose,
       upMs: (moduleId, nowMs) => uptime.upMs(moduleId, nowMs),
+      cameTrue: (kind, probability, is) => calibration.of(kind).push(probability, is),
       isExhausted: (key, nowMs) => this.#gauges.isExhausted(key, nowMs),
     })
   }

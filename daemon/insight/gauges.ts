@@ -20,9 +20,12 @@ export class Gauges {
 
   /** What one of them is heading for: the one whose turn it is. Undefined when it heads for nothing. */
   lookAtNext(nowMs: number): Found | undefined {
-    const key = this.#turns.shift()
+    const [key] = this.#turns
     const series = key === undefined ? undefined : this.#series.get(key)
     if (key === undefined || series === undefined) return undefined
+    if (Math.abs(nowMs - series.lookedMs) < LOOK_EVERY_MS) return undefined
+    this.#turns.shift()
+    series.lookedMs = nowMs
     if (nowMs - series.atMs > FORGOTTEN_MS) {
       this.#series.delete(key)
       return undefined
@@ -57,6 +60,7 @@ export class Gauges {
         used,
         atMs: nowMs,
         minute: minuteOf(nowMs),
+        lookedMs: nowMs,
         within: [],
         minutes: [],
         found: undefined,
@@ -84,6 +88,7 @@ interface Series {
   used: number
   atMs: number
   minute: number
+  lookedMs: number
   /** The readings of this minute. */
   readonly within: number[]
   /** Medians of the minutes before, oldest first. */
@@ -155,6 +160,8 @@ const HORIZON_MINUTES = 24 * 60
 const MINUTES_MAX = 360
 const HOLE_MINUTES_MAX = 5
 const WITHIN_MAX = 60
+/** All pairs of 360 values take some milliseconds, and a few minutes more change little. */
+const LOOK_EVERY_MS = 5 * 60_000
 const FORGOTTEN_MS = 10 * 60_000
 /** A thousand modules, 360 numbers each: 3 MB. */
 const SERIES_MAX = 1_100

@@ -102,6 +102,7 @@ export class Insight {
     const nowMs = this.#clock.now()
     const { evidence, omens, calibration } = this.#memory
     return judge(question, evidence, {
+      asOfSeq: this.#appliedSeq,
       readGoal: (goal) => this.#goals.read(goal),
       levelOf: (moduleId) => omens.levelOf(moduleId, nowMs),
       calibration: calibration.factor,

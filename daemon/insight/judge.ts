@@ -21,6 +21,8 @@ import type { Prices } from './prices.ts'
 
 /** What a judgement stands on besides the question and the evidence. */
 export interface Bench {
+  /** The last fact the evidence knows of. */
+  readonly asOfSeq: number
   readonly readGoal: (goal: string) => GoalReading
   readonly levelOf: (moduleId: ModuleId) => OmenLevel
   /** How well earlier predictions held, 0..1. */
@@ -56,6 +58,7 @@ export function judge(question: Question, evidence: Evidence, bench: Bench): Ver
     counterfactual: counterfactual(score, inputs, bench.weights, around),
     predicted: rounded(score.pHat, 4),
     scorer_version: SCORER_VERSION,
+    as_of: { seq: bench.asOfSeq, at: new Date(bench.nowMs).toISOString() },
   }
 }
 

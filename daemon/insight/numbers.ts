@@ -18,18 +18,19 @@ export interface Tally {
 }
 
 /**
- * How much higher the rate of `one` is than that of `other`, with its two-sided 90 % interval: Newcombe's hybrid of two
+ * How much higher the rate of `one` is than that of `other`, with its interval, 90 % unless `z` says otherwise: Newcombe's hybrid of two
  * Wilson intervals (1998, method 10). Undefined where one of them has no trials.
  */
 export function rateDifference(
   one: Tally,
   other: Tally,
+  z = Z_90_TWO_SIDED,
 ): { readonly difference: number; readonly interval: readonly [number, number] } | undefined {
   if (one.n === 0 || other.n === 0) return undefined
   const [mine, theirs] = [one, other].map(({ n, successes }) => ({
     rate: successes / n,
-    low: wilsonLower(successes, n, Z_90_TWO_SIDED),
-    high: 1 - wilsonLower(n - successes, n, Z_90_TWO_SIDED),
+    low: wilsonLower(successes, n, z),
+    high: 1 - wilsonLower(n - successes, n, z),
   }))
   if (mine === undefined || theirs === undefined) return undefined
   const difference = mine.rate - theirs.rate

@@ -41,6 +41,8 @@ export interface Verdict {
   /** The probability of success, 0..1; scored against the outcome later. */
   readonly predicted: number
   readonly scorer_version: typeof SCORER_VERSION
+  /** The last record it knows of, and when it was: the journal up to there gives the same judgement again. */
+  readonly as_of: { readonly seq: number; readonly at: string }
 }
 
 export interface AxisView {

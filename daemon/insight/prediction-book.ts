@@ -12,6 +12,8 @@ export interface BookParts {
   readonly propose: (draft: FactDraft) => void
   /** How long a module has been up altogether. */
   readonly upMs: (moduleId: ModuleId, nowMs: number) => number
+  /** It came true, or did not: to be scored. Once for each, however often that is recorded. */
+  readonly cameTrue: (kind: PredictionKind, probability: number, is: boolean) => void
   /** Whether what a prediction is about has run out; undefined when nobody can tell. */
   readonly isExhausted: (key: string, nowMs: number) => boolean | undefined
 }
@@ -135,7 +137,14 @@ export class PredictionBook {
   }
 
   #resolved({ d }: Fact): void {
-    for (const [key, { made }] of this.#open) if (made === d['made']) this.#open.delete(key)
+    for (const [key, { made, kind, probability }] of this.#open) {
+      if (made !== d['made']) continue
+      this.#open.delete(key)
+      const outcome = d['outcome']
+      if (outcome === 'true' || outcome === 'false')
+        this.#parts.cameTrue(kind, probability, outcome === 'true')
+    }
+    this.#schedule()
   }
 
   #mission(fact: Fact): void {

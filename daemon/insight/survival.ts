@@ -59,7 +59,8 @@ export function outlasting(durations: readonly Duration[], limitMs: number): Out
   const step = survivalCurve(durations).findLast(({ ms }) => ms <= limitMs)
   const n = durations.length
   const share = step?.share ?? n / (n + 1)
-  const nEff = step === undefined ? n : (1 - share) / (share * step.greenwood)
+  // Less the one that was added.
+  const nEff = step === undefined ? n : (1 - share) / (share * step.greenwood) - 1
   const [a, b] = [(nEff + 1) * share, (nEff + 1) * (1 - share)]
   return { probability: share, interval: [betaQuantile(0.1, a, b), betaQuantile(0.9, a, b)], n, nEff }
 }

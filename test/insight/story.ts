@@ -1,4 +1,4 @@
-import type { Fact, MissionOutcome } from '../../daemon/contracts/fact.ts'
+import type { Fact, FactDraft, MissionOutcome } from '../../daemon/contracts/fact.ts'
 import type { PlanStep } from '../../daemon/contracts/mission.ts'
 import { readGoal } from '../../daemon/insight/fingerprint.ts'
 import { Insight, type InsightParts } from '../../daemon/insight/insight.ts'
@@ -16,6 +16,8 @@ export class Story {
   readonly clock = new TestClock(START_MS)
   readonly facts: Fact[] = []
   readonly changes: OmenChange[] = []
+  /** What was proposed and not told yet. */
+  readonly proposed: FactDraft[] = []
   readonly insight: Insight
 
   constructor(parts: Omit<InsightParts, 'clock'> = {}) {
@@ -23,6 +25,9 @@ export class Story {
       clock: this.clock,
       onOmenChanged: (change) => {
         this.changes.push(change)
+      },
+      propose: (draft) => {
+        this.proposed.push(draft)
       },
       ...parts,
     })
@@ -38,6 +43,11 @@ export class Story {
     this.facts.push(fact)
     this.insight.fold(fact)
     return fact
+  }
+
+  /** Puts on record what was proposed, as compose does. Returns the facts. */
+  record(): Fact[] {
+    return this.proposed.splice(0).map(({ type, d }) => this.tell(type, d))
   }
 
   ended(outcome: Partial<MissionOutcome> & { goal?: string } = {}, mid = this.nextMid()): Fact {
