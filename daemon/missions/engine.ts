@@ -1,16 +1,18 @@
 import { NexusError } from '../contracts/failure.ts'
 import { CATEGORIES, type Category, type MissionId, type ModuleId } from '../contracts/ids.ts'
+import { timestamp } from '../kit/clock.ts'
 import { Agenda } from './agenda.ts'
 import { runAttempt } from './attempt.ts'
 import { claimVerdict } from './decisions.ts'
 import type { Moment } from './explain.ts'
 import { DAEMON } from './facts.ts'
-import { Lanes } from './lanes.ts'
+import { AGED_MS, Lanes, rankOf } from './lanes.ts'
 import { decided, type Ledger, StaleAttempt } from './ledger.ts'
 import type { Mission } from './mission.ts'
 import type { MissionAct } from './mission-table.ts'
 import { ModuleSlots } from './module-slots.ts'
 import type { MissionPorts } from './port.ts'
+import { ProgressFeed, type ProgressListener } from './progress-feed.ts'
 import { closeCutAttempts } from './recovery.ts'
 import { type Halt, Running } from './running.ts'
 import type { Shelf } from './shelf.ts'
@@ -26,12 +28,14 @@ export class Engine {
   /** When approvals are no longer waited for. */
   readonly #expiries: Agenda
   readonly #slots: ModuleSlots
+  readonly #feed: ProgressFeed
   readonly #running = new Map<MissionId, Running>()
   /** From the moment a lane starts them: a claim counts before its attempt does. */
   readonly #attempts = new Set<Promise<void>>()
   #cutting = false
   /** Expired, but not yet on record. */
   readonly #overdue = new Set<MissionId>()
+  /** Since when what is queued could have run; kept when it is offered again. */
   readonly #offeredMs = new Map<MissionId, number>()
   readonly #listeners: ((mission: Mission) => void)[] = []
 
@@ -44,6 +48,7 @@ export class Engine {
       (moduleId) => ports.calls.module(moduleId).missionsMax,
       (id) => this.#offer(ledger.get(id)),
     )
+    this.#feed = new ProgressFeed(ports.clock)
     this.#starts = new Agenda(ports.clock, (id) => this.#offer(ledger.get(id)))
     this.#expiries = new Agenda(ports.clock, (id) => this.#expireInTime(id))
   }
@@ -52,6 +57,7 @@ export class Engine {
   act(act: MissionAct, mission: Mission): void {
     this.#expiries.drop(mission.id)
     this.#starts.drop(mission.id)
+    this.#offeredMs.delete(mission.id)
     switch (act) {
       case 'enqueue':
         this.#enqueue(mission)
@@ -62,14 +68,18 @@ export class Engine {
         break
       case 'execute':
         // Here, in the claim's own turn: whoever decides next finds an attempt that can be stopped.
-        this.#running.set(mission.id, new Running(mission.id, mission.epoch))
+        this.#running.set(mission.id, this.#handle(mission))
         break
       case 'settle':
         this.#lanes.withdraw(mission.id)
         this.#slots.drop(mission.id)
-        this.#offeredMs.delete(mission.id)
         if (mission.status !== 'suggestion') this.#tell(mission)
     }
+  }
+
+  /** Told of what actions say; at most five times a second for each mission. */
+  onProgress(listener: ProgressListener): () => void {
+    return this.#feed.listen(listener)
   }
 
   onEnded(listener: (mission: Mission) => void): void {
@@ -107,7 +117,7 @@ export class Engine {
     const cuts = closeCutAttempts(this.#shelf.all())
     if (cuts.length > 0) await this.#ports.recorder.appendAll(cuts)
     for (const mission of this.#shelf.all()) {
-      if (mission.status === 'queued') this.#enqueue(mission)
+      if (mission.status === 'queued') this.#enqueue(mission, true)
       if (mission.status === 'awaiting_approval') this.#expiries.put(mission.id, this.#approvalMs(mission))
     }
     this.#lanes.open()
@@ -125,6 +135,14 @@ export class Engine {
     cut.cancel()
   }
 
+  #handle({ id, epoch }: Mission): Running {
+    return new Running(id, epoch, (said) => {
+      const progress = { ...said, at: timestamp(this.#ports.clock) }
+      this.#feed.say(id, progress)
+      return progress
+    })
+  }
+
   #tell(mission: Mission): void {
     for (const listener of this.#listeners) {
       try {
@@ -135,7 +153,7 @@ export class Engine {
     }
   }
 
-  #enqueue(mission: Mission): void {
+  #enqueue(mission: Mission, isRecovered = false): void {
     const { clock } = this.#ports
     const notBeforeMs = Date.parse(mission.order.not_before ?? '') || 0
     const sinceMs = clock.now() - Date.parse(mission.since)
@@ -143,13 +161,15 @@ export class Engine {
     const retryMs = Math.min(mission.retryInMs, mission.retryInMs - sinceMs)
     const waitMs = Math.max(notBeforeMs - clock.now(), retryMs)
     if (waitMs > 0) this.#starts.put(mission.id, waitMs)
-    else this.#offer(mission)
+    else this.#offer(mission, isRecovered ? Math.min(AGED_MS, Math.max(0, -waitMs)) : 0)
   }
 
-  #offer({ id, status, order }: Mission): void {
+  /** @param waitedMs - Before this process: a restart takes nobody's place in the line. */
+  #offer({ id, status, order }: Mission, waitedMs = 0): void {
     if (status !== 'queued') return
-    this.#offeredMs.set(id, this.#ports.clock.elapsed())
-    this.#lanes.offer(id, order.category, order.priority)
+    const sinceMs = this.#offeredMs.get(id) ?? this.#ports.clock.elapsed() - waitedMs
+    this.#offeredMs.set(id, sinceMs)
+    this.#lanes.offer(id, order.category, rankOf(order.priority, sinceMs))
   }
 
   async #start(id: MissionId): Promise<void> {
@@ -163,7 +183,6 @@ export class Engine {
   async #attempt(id: MissionId): Promise<void> {
     const { clock, log } = this.#ports
     const queueWaitMs = clock.elapsed() - (this.#offeredMs.get(id) ?? clock.elapsed())
-    this.#offeredMs.delete(id)
     let running: Running | undefined
     let leave: (() => void) | undefined
     try {
@@ -187,13 +206,18 @@ export class Engine {
     } finally {
       if (running !== undefined && this.#running.get(id) === running) this.#running.delete(id)
       leave?.()
+      this.#feed.end(id)
       running?.end()
     }
   }
 
   /** Called before an approval is taken: one that ran out while nobody looked expires now. */
   async expireOverdue(id: MissionId): Promise<void> {
-    if (this.#expiries.waitMs(id) === 0 || this.#overdue.has(id)) await this.#expire(id)
+    const mission = this.#shelf.get(id)
+    if (mission?.status !== 'awaiting_approval') return
+    // Asked before the work was taken up, nothing is in the agenda yet.
+    const waitMs = this.#expiries.waitMs(id) ?? this.#approvalMs(mission)
+    if (waitMs <= 0 || this.#overdue.has(id)) await this.#expire(id)
   }
 
   async #expire(id: MissionId): Promise<void> {
