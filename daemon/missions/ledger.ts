@@ -1,6 +1,7 @@
 import type { Actor, Fact, FactDraft } from '../contracts/fact.ts'
 import { NexusError } from '../contracts/failure.ts'
 import type { MissionId } from '../contracts/ids.ts'
+import type { MissionDetail } from '../contracts/mission.ts'
 import { Keyed } from '../kit/keyed.ts'
 import { DAEMON, draft, type MissionFacts, type MissionFactType } from './facts.ts'
 import { fold } from './fold.ts'
@@ -32,7 +33,7 @@ export class Ledger implements Pick<MissionStore, 'create' | 'change'>, MissionQ
     () => new NexusError('JOURNAL_BUSY', { limit: WAITING_MAX, what: 'mission' }),
   )
   #staleRefused = 0
-  readonly #staleOf = new Map<MissionId, { readonly count: number; readonly epoch: number }>()
+  readonly #lateOf = new Map<MissionId, LateAnswers>()
 
   /** @param act - Carries out what a durable change asks for; must not throw. */
   constructor(recorder: Recorder, shelf: Shelf, act: (act: MissionAct, mission: Mission) => void) {
@@ -49,16 +50,16 @@ export class Ledger implements Pick<MissionStore, 'create' | 'change'>, MissionQ
   /** Counts a late answer, for the whole and for its mission. */
   refuseStale(id: MissionId, epoch: number): void {
     this.#staleRefused += 1
-    const count = (this.#staleOf.get(id)?.count ?? 0) + 1
-    this.#staleOf.delete(id)
-    this.#staleOf.set(id, { count, epoch })
-    const [oldest] = this.#staleOf.keys()
-    if (this.#staleOf.size > STALE_KEPT && oldest !== undefined) this.#staleOf.delete(oldest)
+    const refused = (this.#lateOf.get(id)?.refused ?? 0) + 1
+    this.#lateOf.delete(id)
+    this.#lateOf.set(id, { refused, epoch })
+    const [oldest] = this.#lateOf.keys()
+    if (this.#lateOf.size > LATE_KEPT && oldest !== undefined) this.#lateOf.delete(oldest)
   }
 
-  /** What was refused of this mission since the daemon started, and from which attempt the last came. */
-  staleOf(id: MissionId): { readonly count: number; readonly epoch: number } | undefined {
-    return this.#staleOf.get(id)
+  /** What was refused of this mission since the daemon started. */
+  lateOf(id: MissionId): LateAnswers | undefined {
+    return this.#lateOf.get(id)
   }
 
   /** One that waits or runs. */
@@ -144,6 +145,8 @@ export function claimDrafts(
   return [claim, ...starts.map((start) => start.fact(id, epoch))]
 }
 
+type LateAnswers = NonNullable<MissionDetail['late_answers']>
+
 export function decided<Type extends MissionFactType>(
   type: Type,
   actor: Actor,
@@ -185,4 +188,4 @@ export class StaleAttempt extends Error {
 /** So many may wait to decide about one mission; more is a storm, not people. */
 const WAITING_MAX = 1_000
 /** Late answers are rare, and asked about soon. */
-const STALE_KEPT = 1_000
+const LATE_KEPT = 1_000

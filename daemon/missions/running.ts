@@ -1,5 +1,6 @@
 import type { Actor } from '../contracts/fact.ts'
 import type { MissionId } from '../contracts/ids.ts'
+import type { MissionProgress } from '../contracts/mission.ts'
 import type { MissionFacts } from './facts.ts'
 
 /** An attempt under way: the handle by which others can end it. */
@@ -9,23 +10,23 @@ export class Running {
   readonly #controller = new AbortController()
   readonly #ended = Promise.withResolvers<void>()
   #halt: Halt | undefined
-  readonly #onProgress: ((said: Said) => void) | undefined
-  #progress: Said | undefined
+  readonly #tell: (progress: Said) => MissionProgress
+  #progress: MissionProgress | undefined
 
-  constructor(missionId: MissionId, epoch: number, onProgress?: (said: Said) => void) {
+  /** @param tell - Passes on what an action says, with the time. */
+  constructor(missionId: MissionId, epoch: number, tell: (said: Said) => MissionProgress) {
     this.missionId = missionId
     this.epoch = epoch
-    this.#onProgress = onProgress
+    this.#tell = tell
   }
 
   /** What an action of it said last. */
-  get progress(): Said | undefined {
+  get progress(): MissionProgress | undefined {
     return this.#progress
   }
 
   heard(step: string, fraction: number, note: string | undefined): void {
-    this.#progress = { step, fraction, note }
-    this.#onProgress?.(this.#progress)
+    this.#progress = this.#tell({ step, fraction, note: note ?? null })
   }
 
   /** Asks the attempt to end; the first reason counts. */
@@ -53,12 +54,7 @@ export class Running {
   }
 }
 
-/** How far an action says it has come. */
-export interface Said {
-  readonly step: string
-  readonly fraction: number
-  readonly note: string | undefined
-}
+type Said = Omit<MissionProgress, 'at'>
 
 export type Halt =
   | { readonly kind: 'cancelled'; readonly actor: Actor; readonly body: MissionFacts['mission.cancelled'] }
