@@ -5,6 +5,7 @@ import type {
   MissionCreate,
   MissionDetail,
   MissionFilter,
+  MissionProgress,
   MissionRun,
   MissionView,
 } from '../contracts/mission.ts'
@@ -116,7 +117,14 @@ export class Missions {
 
   /** @throws NexusError `MISSION_UNKNOWN`. */
   async get(id: MissionId): Promise<MissionDetail> {
-    return detailOf(await this.#ledger.find(id), this.#ports.settings.approval_days)
+    const detail = detailOf(await this.#ledger.find(id), this.#ports.settings.approval_days)
+    const { running } = this.#engine.moment(id)
+    const late = this.#ledger.lateOf(id)
+    return {
+      ...detail,
+      ...(running?.progress === undefined ? {} : { progress: running.progress }),
+      ...(late === undefined ? {} : { late_answers: late }),
+    }
   }
 
   /** Newest first; `next` is the `after` of the next page. */
@@ -196,6 +204,11 @@ export class Missions {
   /** Told of each mission that has come to an end or to a halt, while running only, not in a replay. */
   onEnded(listener: (mission: MissionView) => void): void {
     this.#engine.onEnded((mission) => listener(viewOf(mission)))
+  }
+
+  /** Told how far actions say they have come: what is not on record, and nobody is told again. Returns its end. */
+  onProgress(listener: (id: MissionId, progress: MissionProgress) => void): () => void {
+    return this.#engine.onProgress(listener)
   }
 
   get pendingApprovals(): number {
