@@ -70,18 +70,53 @@ interface Prediction {
   readonly interval: readonly [number, number] | null
   readonly n: number
   readonly horizon: string
+  readonly eta_hours?: { readonly low: number; readonly high: number }
+  readonly recommended?: { readonly max_time_seconds: number }
+}
+
+interface Skill {
+  readonly kind: string
+  readonly n: number
+  readonly brier: number | null
+  readonly base_brier: number | null
+  readonly calibration_error: number | null
+  readonly sentence: string
 }
 
 /** `nexus predictions`: what is stated now, and how earlier statements held. */
 export async function predictions(cli: Cli): Promise<number> {
-  const list = await cli.get<{ predictions: readonly Prediction[]; note?: string }>('/v1/system/predictions')
+  const list = await cli.get<{
+    predictions: readonly Prediction[]
+    open?: readonly object[]
+    skill?: readonly Skill[]
+    note?: string
+  }>('/v1/system/predictions')
   if (cli.json) {
     cli.printJson(list)
     return EXIT.ok
   }
   cli.print(list.predictions.length === 0 ? 'no predictions\n' : predictionsText(list.predictions))
+  const scored = (list.skill ?? []).filter(({ n }) => n > 0)
+  if (scored.length > 0) cli.print(`\n${skillText(scored)}`)
+  const waiting = list.open?.length ?? 0
+  if (waiting > 0) cli.print(`${waiting} on record, to be resolved\n`)
   if (list.note) cli.print(`${clean(list.note)}\n`)
   return EXIT.ok
+}
+
+/** How earlier statements held, by kind. */
+export function skillText(skills: readonly Skill[]): string {
+  const number = (value: number | null): string => (value === null ? '-' : value.toFixed(3))
+  return table<Skill>(
+    [
+      { head: 'KIND', cell: ({ kind }) => kind },
+      { head: 'BRIER', align: 'right', cell: ({ brier }) => number(brier) },
+      { head: 'BASE', align: 'right', cell: ({ base_brier: base }) => number(base) },
+      { head: 'ECE', align: 'right', cell: ({ calibration_error: error }) => number(error) },
+      { head: 'HOW IT HELD', cell: ({ sentence }) => sentence },
+    ],
+    skills,
+  )
 }
 
 export function predictionsText(predictions: readonly Prediction[]): string {
@@ -95,13 +130,17 @@ export function predictionsText(predictions: readonly Prediction[]): string {
       },
       { head: 'N', align: 'right', cell: ({ n }) => String(n) },
       { head: 'HORIZON', cell: ({ horizon }) => horizon },
-      {
-        head: 'STATEMENT',
-        cell: ({ statement, status }) => (status === 'stated' ? statement : `${statement} (${status})`),
-      },
+      { head: 'STATEMENT', cell: (prediction) => `${prediction.statement}${besides(prediction)}` },
     ],
     predictions,
   )
+}
+
+function besides({ status, eta_hours: eta, recommended }: Prediction): string {
+  if (status === 'muted') return ' (muted: no better than the base rate)'
+  if (status !== 'stated') return ` (${status})`
+  if (eta !== undefined) return ` (in ${eta.low} to ${eta.high} h)`
+  return recommended === undefined ? '' : ` (a limit that would do: ${recommended.max_time_seconds} s)`
 }
 
 interface Rune {
@@ -113,6 +152,11 @@ interface Rune {
   readonly successes: number
   readonly n: number
   readonly bound: number
+  readonly lift: {
+    readonly difference: number | null
+    readonly interval: readonly [number, number] | null
+    readonly verdict: string
+  }
   readonly plan: readonly { readonly uses: string }[]
 }
 
@@ -133,11 +177,18 @@ export function runesText(runes: readonly Rune[]): string {
       { head: 'CATEGORY', cell: ({ category }) => category },
       { head: 'SUCCESSES', align: 'right', cell: ({ successes, n }) => `${successes}/${n}` },
       { head: 'BOUND', align: 'right', cell: ({ bound }) => bound.toFixed(3) },
+      { head: 'LIFT', cell: ({ lift }) => liftText(lift) },
       { head: 'GOAL', cell: ({ tokens }) => tokens.join(' ') },
       { head: 'PLAN', cell: ({ plan }) => plan.map(({ uses }) => uses).join(', ') },
     ],
     runes,
   )
+}
+
+function liftText({ difference, interval, verdict }: Rune['lift']): string {
+  if (difference === null || interval === null) return verdict
+  const signed = (value: number): string => `${value < 0 ? '−' : '+'}${Math.abs(value * 100).toFixed(0)}`
+  return `${signed(difference)} % (${signed(interval[0])} to ${signed(interval[1])}), ${verdict}`
 }
 
 function percent(share: number | null): string {

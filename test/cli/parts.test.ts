@@ -15,7 +15,7 @@ import { findPlaces, openCli } from '../../bin/cli/cli.ts'
 import { hide } from '../../bin/cli/config.ts'
 import { EventParser } from '../../bin/cli/events.ts'
 import { CliError, exitFor, tell } from '../../bin/cli/exit.ts'
-import { omensText, predictionsText, runesText } from '../../bin/cli/insight.ts'
+import { omensText, predictionsText, runesText, skillText } from '../../bin/cli/insight.ts'
 import { namedKey, operatorKey } from '../../bin/cli/key.ts'
 import { Fresh, logText } from '../../bin/cli/logs.ts'
 import { validationText } from '../../bin/cli/mission-text.ts'
@@ -393,6 +393,27 @@ t.test('modules, omens, predictions and runes are told in words', async (t) => {
     predictionsText([{ ...prediction, probability: null, interval: null, status: 'insufficient_data' }]),
     /- .*\(insufficient_data\)/,
   )
+  t.match(
+    predictionsText([{ ...prediction, status: 'stated', eta_hours: { low: 2.1, high: 5.4 } }]),
+    /it fails \(in 2\.1 to 5\.4 h\)/,
+  )
+  t.match(
+    predictionsText([{ ...prediction, probability: null, interval: null, status: 'muted' }]),
+    /\(muted: no/,
+  )
+  t.match(
+    skillText([
+      {
+        kind: 'module_crash',
+        n: 40,
+        brier: 0.2,
+        base_brier: 0.25,
+        calibration_error: 0.1,
+        sentence: 'skill +0.20',
+      },
+    ]),
+    /module_crash {2}0\.200 {2}0\.250 {2}0\.100 {2}skill \+0\.20/,
+  )
   const rune = {
     rune: 'r-1',
     version: 2,
@@ -403,9 +424,10 @@ t.test('modules, omens, predictions and runes are told in words', async (t) => {
     n: 4,
     bound: 0.51,
   }
+  const lift = { difference: 0.2, interval: [-0.05, 0.4] as [number, number], verdict: 'not proven' }
   t.match(
-    runesText([{ ...rune, plan: [{ uses: 'a/b/c' }] }]),
-    /r-1 +2 {2}active {2}coin +3\/4 {2}0\.510 {2}lead {2}a\/b\/c/,
+    runesText([{ ...rune, lift, plan: [{ uses: 'a/b/c' }] }]),
+    /r-1 +2 {2}active {2}coin +3\/4 {2}0\.510 {2}\+20 % \(−5 to \+40\), not proven {2}lead {2}a\/b\/c/,
   )
 })
 

@@ -1,6 +1,11 @@
 import t from 'tap'
 import type { PlanStep } from '../../daemon/contracts/mission.ts'
+import { Insight } from '../../daemon/insight/insight.ts'
+import { rateDifference } from '../../daemon/insight/numbers.ts'
 import { planShape, planTemplate } from '../../daemon/insight/plan-template.ts'
+import type { Question } from '../../daemon/insight/port.ts'
+import { seededChance } from '../../daemon/kit/chance.ts'
+import { TestClock } from '../support/test-clock.ts'
 import { ANALYST, GOAL, HOUR_MS, QUESTION, Story } from './story.ts'
 
 // --- predictions -----------------------------------------------------------------------------------------------
@@ -86,6 +91,59 @@ t.test('the skill of our own predictions is told as it is', async (t) => {
     sentence(() => 0.9, 1),
     'all outcomes were alike over 1 prediction: the base rate cannot be beaten',
   )
+})
+
+// --- the journal alone ------------------------------------------------------------------------------------------
+
+t.test('the journal alone gives every number again that was shown, as of any record', async (t) => {
+  const story = new Story({ prices: { coin_seconds_a_day: 900 } })
+  const chance = seededChance(12)
+  const shown: { seq: number; atMs: number; question: Question; answers: object }[] = []
+  const answersOf = (insight: Insight, question: Question): object => ({
+    verdict: insight.judge(question),
+    predictions: insight.predictions(),
+    omens: insight.omens(),
+    runes: insight.runes(),
+    rune: insight.bestRune(ask),
+  })
+  story.selfTested()
+  story.tell('module.started', { module_id: ANALYST })
+  for (let n = 0; n < 240; n += 1) {
+    story.clock.jump(Math.floor(chance.next() * 2 * HOUR_MS))
+    const success = chance.next() < (n < 150 ? 0.9 : 0.5)
+    const goal = chance.next() < 0.7 ? GOAL : 'Archive quarterly sales reports'
+    const { decision, predicted } = story.insight.judge({ ...QUESTION, goal })
+    const constraints = { max_time_seconds: 20, max_steps: 3 }
+    const outcome = { predicted, duration_ms: Math.floor(2_000 + 20_000 * chance.next()) }
+    story.mission(PLAN, { goal, success, validation: { decision }, constraints, outcome })
+    if (chance.next() < 0.1)
+      story.tell('module.crashed', { module_id: ANALYST, how: 'exited', exit_code: 1, reason: 'exited' })
+    story.record()
+    if (n % 8 > 0) continue
+    const question = { ...QUESTION, goal }
+    const [seq, atMs] = [story.facts.length, story.clock.now()]
+    shown.push({ seq, atMs, question, answers: answersOf(story.insight, question) })
+  }
+  const kinds = new Set(story.facts.map(({ type, d }) => `${type} ${d['kind']}`))
+  for (const kind of ['deadline_miss', 'module_crash', 'degradation'])
+    t.ok(kinds.has(`prediction.made ${kind}`) && kinds.has(`prediction.resolved ${kind}`), kind)
+
+  const clock = new TestClock()
+  let again = new Insight({ clock, prices: { coin_seconds_a_day: 900 } })
+  let folded = 0
+  for (const { seq, atMs, question, answers } of shown) {
+    for (; folded < seq; folded += 1) {
+      const fact = story.facts[folded]
+      if (fact !== undefined) again.fold(fact)
+    }
+    clock.jump(atMs - clock.now())
+    t.strictSame(answersOf(again, question), answers, `as of ${seq}`)
+    // Every other time through a snapshot, as text.
+    if (seq % 2 > 0) continue
+    const saved: unknown = JSON.parse(JSON.stringify(again.save()))
+    again = new Insight({ clock, prices: { coin_seconds_a_day: 900 } })
+    t.ok(again.load(saved))
+  }
 })
 
 // --- runes -----------------------------------------------------------------------------------------------------
@@ -220,6 +278,73 @@ t.test('missions that used a rune for another goal count for it', async (t) => {
   const rune = story.insight.bestRune(ask)?.rune ?? ''
   story.mission(PLAN, { goal: 'Optimize lead conversion process again', rune })
   t.match(story.insight.runes(), { runes: [{ rune, successes: 4, n: 4, reusable: true }], candidates: 0 })
+})
+
+t.test(
+  'what runes become stands in the journal, each change once, also after a crash of the daemon',
+  async (t) => {
+    const story = new Story()
+    const changes = (): unknown[] =>
+      story
+        .record()
+        .filter(({ type }) => type.startsWith('rune.'))
+        .map(({ type, d }) => [type, d['bound'], ...(d['again'] === true ? ['again'] : [])])
+    for (let n = 0; n < 3; n += 1) story.mission(PLAN)
+    t.strictSame(changes(), [['rune.promoted', 0.646]])
+    for (let n = 0; n < 4; n += 1) story.mission(PLAN, { success: false })
+    t.strictSame(changes(), [['rune.staled', 0.33]])
+    for (let n = 0; n < 6; n += 1) story.mission(PLAN)
+    const proposed: string[] = []
+    const later = new Insight({ clock: story.clock, propose: ({ type }) => void proposed.push(type) })
+    for (const fact of story.facts) later.fold(fact)
+    later.begin()
+    t.strictSame(proposed, ['rune.promoted'], 'the daemon died before the last change was on record')
+    later.stop()
+    t.match(changes(), [['rune.promoted', Number, 'again']])
+  },
+)
+
+t.test('a rune helps only when the interval of its lift leaves 0 out', async (t) => {
+  const story = new Story()
+  const lift = () => story.insight.runes().runes[0]?.lift
+  const other = [...PLAN, { id: 'check', uses: 'cortex/analyst/check' }]
+  for (let n = 0; n < 4; n += 1) story.mission(PLAN)
+  for (let n = 0; n < 6; n += 1) story.mission(other, { success: n % 2 === 0 })
+  t.match(lift(), { with: { n: 0 }, without: { n: 10, successes: 7 }, interval: null, verdict: 'not proven' })
+  const rune = story.insight.bestRune(ask)?.rune ?? ''
+  for (let n = 0; n < 3; n += 1) story.mission(PLAN, { rune })
+  t.match(lift(), { with: { n: 3, successes: 3 }, difference: 0.3, verdict: 'not proven' })
+  for (let n = 0; n < 20; n += 1) story.mission(PLAN, { rune })
+  t.match(lift(), { with: { n: 23 }, without: { n: 10 }, difference: 0.3, verdict: 'helps' })
+  t.ok((lift()?.interval?.[0] ?? 0) > 0)
+})
+
+t.test("the lift's interval is Newcombe's", async (t) => {
+  // Newcombe 1998, table II (a), method 10: 56/70 less 48/80 at 95 % is 0.0524 to 0.3339.
+  const found = rateDifference({ n: 70, successes: 56 }, { n: 80, successes: 48 }, 1.959964)
+  t.strictSame(
+    found?.interval.map((end) => end.toFixed(4)),
+    ['0.0524', '0.3339'],
+  )
+  t.equal(rateDifference({ n: 0, successes: 0 }, { n: 5, successes: 5 }), undefined)
+})
+
+t.test('a rune never raises authority: its plan is judged like any other', async (t) => {
+  const story = new Story()
+  for (let n = 0; n < 8; n += 1) story.mission(PLAN)
+  for (let n = 0; n < 7; n += 1) story.ended({ success: false, goal: 'Something else entirely' })
+  const best = story.insight.bestRune(ask)
+  t.ok(best !== undefined, 'the rune itself has never failed')
+  const plain = story.insight.judge(QUESTION)
+  const through = story.insight.judge({ ...QUESTION, rune: best?.rune ?? '' })
+  t.equal(plain.decision, 'BORDERLINE')
+  const { reasons, ...rest } = through
+  t.strictSame(rest, (({ reasons: _, ...others }) => others)(plain), 'nothing but a reason more')
+  t.equal(reasons.at(-1), `the plan is the rune ${best?.rune}`)
+  t.notOk(
+    /permission|role|principal|key/.test(JSON.stringify(story.insight.runes())),
+    'and it carries no right',
+  )
 })
 
 t.test('a FAILING suggestion and an oversized plan are not remembered', async (t) => {

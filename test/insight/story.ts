@@ -86,13 +86,21 @@ export class Story {
   /** A whole mission as the runes see it. */
   mission(
     plan: readonly PlanStep[],
-    order: { goal?: string; input?: unknown; success?: boolean; rune?: string; validation?: object } = {},
+    order: {
+      goal?: string
+      input?: unknown
+      success?: boolean
+      rune?: string
+      validation?: object
+      constraints?: object
+      outcome?: Partial<MissionOutcome>
+    } = {},
   ): string {
     const mid = this.nextMid()
-    const { goal = GOAL, success = true, ...more } = order
+    const { goal = GOAL, success = true, outcome, ...more } = order
     const shape = { plan_shape: planShape(plan) }
     this.tell('mission.created', { goal, category: 'coin', plan, ...readGoal(goal), ...shape, ...more }, mid)
-    this.ended({ goal, success, ...shape }, mid)
+    this.ended({ goal, success, ...shape, ...outcome }, mid)
     return mid
   }
 
