@@ -8,10 +8,14 @@ export type StrictJson =
 export interface JsonLimits {
   readonly depthMax: number
   readonly keysMax: number
+  /** Of objects, lists and what stands behind a comma: a text of the smallest numbers is long to read. */
+  readonly itemsMax: number
 }
 
+const UTF_8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
+
 /** Deeper than anything a person writes, and far from where a recursive reader runs out of stack. */
-const GENEROUS: JsonLimits = { depthMax: 64, keysMax: 100_000 }
+const GENEROUS: JsonLimits = { depthMax: 64, keysMax: 100_000, itemsMax: 1_000_000 }
 
 /**
  * Reads JSON as strictly as something deserves that code is started by.
@@ -23,7 +27,7 @@ const GENEROUS: JsonLimits = { depthMax: 64, keysMax: 100_000 }
 export function readStrictJson(bytes: Uint8Array, limits: JsonLimits = GENEROUS): StrictJson {
   let text: string
   try {
-    text = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes)
+    text = UTF_8.decode(bytes)
   } catch {
     return faulty('', 'is not UTF-8 text; save it as UTF-8')
   }
@@ -37,28 +41,76 @@ export function readStrictJson(bytes: Uint8Array, limits: JsonLimits = GENEROUS)
 }
 
 /**
- * The value of a text that nothing can be wrong with: written again it is the same, so no key stands there twice and no
- * number was bent; and it is too short and too flat for the limits. Undefined says only that a closer look is needed.
+ * The value of a text that nothing can be wrong with: written again it is the same but for space, so no key stands there
+ * twice and no number was bent; and it is within the limits. Undefined says only that a closer look is needed.
  */
-function plainly(text: string, { depthMax, keysMax }: JsonLimits): unknown {
-  // A key takes four characters at least: two quotes, a colon, a value.
-  if (text.length > keysMax * 4 || text.includes('proto')) return undefined
-  let brackets = 0
-  for (let at = 0; at < text.length; at += 1) {
-    const code = text.charCodeAt(at)
-    if (code === OPEN_OBJECT || code === OPEN_ARRAY) brackets += 1
-  }
-  if (brackets > depthMax) return undefined
+function plainly(text: string, limits: JsonLimits): unknown {
+  if (text.includes('proto')) return undefined
+  const dense = withoutSpace(text, limits)
+  if (dense === undefined) return undefined
   try {
-    const value: unknown = JSON.parse(text)
-    return JSON.stringify(value) === text ? value : undefined
+    const value: unknown = JSON.parse(dense)
+    return JSON.stringify(value) === dense ? value : undefined
   } catch {
     return undefined
   }
 }
 
-const OPEN_OBJECT = '{'.charCodeAt(0)
-const OPEN_ARRAY = '['.charCodeAt(0)
+/** The text without the space between its tokens; undefined beyond the limits, and where space keeps two apart. */
+function withoutSpace(text: string, { depthMax, keysMax, itemsMax }: JsonLimits): string | undefined {
+  let dense = ''
+  let from = 0
+  let depth = 0
+  let keys = 0
+  let items = 0
+  let isApart = false
+  let wasWord = false
+  for (let at = 0; at < text.length; at += 1) {
+    const mark = MARKS[text.charCodeAt(at)] ?? WORD
+    if (mark === SPACE) {
+      dense += text.slice(from, at)
+      from = at + 1
+      isApart = true
+      continue
+    }
+    if (isApart && wasWord && mark === WORD) return undefined
+    isApart = false
+    wasWord = mark === WORD
+    if (mark === WORD) continue
+    if (mark === QUOTE) at = endOfText(text, at)
+    else if (mark === COLON) keys += 1
+    else if (mark === CLOSE) depth -= 1
+    else items += 1
+    if (mark === OPEN) depth += 1
+    if (depth > depthMax || keys > keysMax || items > itemsMax) return undefined
+  }
+  return from === 0 ? text : dense + text.slice(from)
+}
+
+/** Where the quote stands that ends the text which begins here; the last place of all when none does. */
+function endOfText(text: string, start: number): number {
+  for (let end = text.indexOf('"', start + 1); end !== -1; end = text.indexOf('"', end + 1)) {
+    let before = end - 1
+    while (text.charCodeAt(before) === BACKSLASH) before -= 1
+    if ((end - before) % 2 === 1) return end
+  }
+  return text.length
+}
+
+const [WORD, SPACE, OPEN, CLOSE, COLON, COMMA, QUOTE] = [0, 1, 2, 3, 4, 5, 6]
+const BACKSLASH = '\\'.charCodeAt(0)
+/** By character code; what is not in it is a part of a word, or an error. */
+const MARKS = new Uint8Array(128)
+for (const [mark, characters] of [
+  [SPACE, ' \n\r\t'],
+  [OPEN, '{['],
+  [CLOSE, '}]'],
+  [COLON, ':'],
+  [COMMA, ','],
+  [QUOTE, '"'],
+] as const) {
+  for (const character of characters) MARKS[character.charCodeAt(0)] = mark
+}
 
 interface Frame {
   readonly close: '}' | ']'
@@ -78,6 +130,7 @@ class Reader {
   #expected: Expected = 'value'
   #at = 0
   #keys = 0
+  #items = 0
 
   constructor(text: string, limits: JsonLimits) {
     this.#text = text
@@ -109,6 +162,8 @@ class Reader {
 
   /** Takes one token; says what is wrong with it here, if anything is. */
   #take(token: string): string | undefined {
+    if (',[{'.includes(token)) this.#items += 1
+    if (this.#items > this.#limits.itemsMax) return `has more than ${this.#limits.itemsMax} values`
     const expected = this.#expected
     const frame = this.#frames.at(-1)
     if (frame !== undefined && token === frame.close && CLOSABLE.has(expected)) {

@@ -160,11 +160,11 @@ export class Admission {
 
   /** The whole order, or why it is refused however it would be judged. */
   async #judged(authority: Authority, body: MissionCreate): Promise<MissionOrder> {
-    checkBody(body)
+    const inputBytes = checkBody(body)
     this.backlog.requireRoom(body.category)
     await this.#space.require()
     const order = await this.#order(authority, body)
-    checkSize(order)
+    checkSize(order, inputBytes)
     return order
   }
 
@@ -215,8 +215,8 @@ function scopeOf({ principal }: Authority): string {
   return `${principal.kind}:${principal.name}`
 }
 
-/** What the schema cannot see. */
-function checkBody({ input, not_before }: MissionCreate): void {
+/** What the schema cannot see. @returns How many bytes the input has. */
+function checkBody({ input, not_before }: MissionCreate): number {
   const bytes = sizeOf(input)
   if (bytes > INPUT_BYTES_MAX) {
     throw badRequest('/input', `has ${bytes} bytes of JSON, the most is ${INPUT_BYTES_MAX}`)
@@ -224,10 +224,13 @@ function checkBody({ input, not_before }: MissionCreate): void {
   if (not_before !== undefined && Number.isNaN(Date.parse(not_before))) {
     throw badRequest('/not_before', 'is no point in time')
   }
+  return bytes
 }
 
-/** The whole order is one line of the journal. */
-function checkSize(order: object): void {
+/** The whole order is one line of the journal. Where what was asked for is small, so is what was made of it. */
+function checkSize(order: MissionOrder, inputBytes: number): void {
+  // A plan stands there with its shape and its modules, a goal with its words, each character in up to six.
+  if (inputBytes + 2 * sizeOf(order.plan) + 12 * order.goal.length < ORDER_BYTES_MAX / 2) return
   const bytes = sizeOf(order)
   if (bytes <= ORDER_BYTES_MAX) return
   const sizes = Object.entries(order).map(([field, value]) => ({ field, bytes: sizeOf(value) }))

@@ -11,6 +11,7 @@ export class MissionIds {
   readonly #clock: Clock
   readonly #chance: Chance
   #last: MissionId = ''
+  #time = { ms: -1, text: '' }
 
   constructor(clock: Clock, chance: Chance) {
     this.#clock = clock
@@ -23,9 +24,11 @@ export class MissionIds {
   }
 
   next(): MissionId {
-    const bytes = this.#chance.bytes(CHANCE_LENGTH)
-    const chance = Array.from(bytes, (byte) => ALPHABET.charAt(byte % 32)).join('')
-    const fresh = `m-${encodeTime(Math.max(0, Math.floor(this.#clock.now())))}${chance}`
+    const timeMs = Math.max(0, Math.floor(this.#clock.now()))
+    // Under load many share a millisecond.
+    if (timeMs !== this.#time.ms) this.#time = { ms: timeMs, text: encodeTime(timeMs) }
+    let fresh = `m-${this.#time.text}`
+    for (const byte of this.#chance.bytes(CHANCE_LENGTH)) fresh += ALPHABET.charAt(byte % 32)
     this.#last = fresh > this.#last ? fresh : successor(this.#last)
     return this.#last
   }
@@ -46,8 +49,8 @@ function encodeTime(timeMs: number): string {
 }
 
 function successor(id: MissionId): MissionId {
-  const rest = /^(.*[^z])?(z*)$/.exec(id)
-  const head = rest?.[1] ?? 'm-'
-  const digit = ALPHABET.indexOf(head.slice(-1))
-  return head.slice(0, -1) + ALPHABET.charAt(digit + 1) + '0'.repeat(rest?.[2]?.length ?? 0)
+  let end = id.length
+  while (end > 0 && id.charAt(end - 1) === 'z') end -= 1
+  const digit = ALPHABET.indexOf(id.charAt(end - 1))
+  return id.slice(0, end - 1) + ALPHABET.charAt(digit + 1) + '0'.repeat(id.length - end)
 }

@@ -9,8 +9,9 @@ export function permit(principal: Principal, permission: Permission): void {
 
 /** Whether this principal may. */
 export function holds({ roles, permissions }: Principal, permission: Permission): boolean {
-  const ofRoles = roles.flatMap((role): readonly Permission[] =>
-    Object.hasOwn(ROLES, role) ? ROLES[role] : [],
-  )
-  return ofRoles.includes(permission) || permissions.includes(permission)
+  if (permissions.includes(permission)) return true
+  for (const role of roles) if (HELD.get(role)?.has(permission) === true) return true
+  return false
 }
+
+const HELD = new Map(Object.entries(ROLES).map(([role, held]) => [role, new Set<Permission>(held)]))

@@ -24,9 +24,9 @@ const BODY_BYTES_MAX = 262_144
 /** The longest name of a file. */
 const PARAMETER_CHARS_MAX = 255
 /** Deeper and wider than any plan or input needs, and below what validators can take. */
-const BODY_LIMITS = { depthMax: 32, keysMax: 10_000 }
+const BODY_LIMITS = { depthMax: 32, keysMax: 10_000, itemsMax: 100_000 }
 /** Where a route takes more: many such bodies in a list, within one more object. */
-const LARGE_BODY_LIMITS = { depthMax: 34, keysMax: 200_000 }
+const LARGE_BODY_LIMITS = { depthMax: 34, keysMax: 100_000, itemsMax: 200_000 }
 const LOOPBACK_NAMES = ['127.0.0.1', 'localhost', '[::1]']
 
 export interface AppOptions {
@@ -58,6 +58,15 @@ export interface App {
   endStreams(): void
 }
 
+declare module 'fastify' {
+  interface FastifyRequest {
+    /** On the monotonic clock. */
+    arrivedMs: number | undefined
+    /** What it was answered with, when that was no. */
+    refusal: NexusError | undefined
+  }
+}
+
 /** The one HTTP application, whichever door a request comes through. */
 export async function createApp(daemon: Daemon, options: AppOptions): Promise<App> {
   const prefix = Buffer.from(options.chance.bytes(4)).toString('hex')
@@ -77,13 +86,13 @@ export async function createApp(daemon: Daemon, options: AppOptions): Promise<Ap
   const hosts = new Set([...LOOPBACK_NAMES, ...hostNames(options.host)])
   const streams = new Streams(options.clock)
   const callers = new Callers(daemon, doorOf)
-  const errors = new WeakMap<FastifyRequest, NexusError>()
-  const startedMs = new WeakMap<FastifyRequest, number>()
+  app.decorateRequest('arrivedMs', undefined)
+  app.decorateRequest('refusal', undefined)
 
   function refuse(cause: unknown, request: FastifyRequest, reply: FastifyReply): FastifyReply {
     const bodyBytesMax = request.routeOptions?.bodyLimit ?? BODY_BYTES_MAX
     const error = failureOf(cause, { requestId: request.id, bodyBytesMax })
-    errors.set(request, error)
+    request.refusal = error
     const path = request.url.split('?', 1)[0]?.slice(0, 200) ?? ''
     const asked = { requestId: request.id, path }
     const refused = path.startsWith(COMMAND_PREFIX) ? commandFailureOf(error, asked) : problemOf(error, asked)
@@ -109,25 +118,27 @@ export async function createApp(daemon: Daemon, options: AppOptions): Promise<Ap
   app.setSerializerCompiler(() => (data) => JSON.stringify(data))
   app.setErrorHandler(refuse)
 
-  app.addHook('onRequest', async (request, reply) => {
-    startedMs.set(request, options.clock.elapsed())
+  // Neither waits for anything, and a promise for each request would be felt.
+  app.addHook('onRequest', (request, reply, done) => {
+    request.arrivedMs = options.clock.elapsed()
     reply.headers({ ...HEADERS, 'x-request-id': request.id })
     const overTcp = doorOf(request) === 'tcp'
-    const error = guard(request.raw, request.query as object, { hosts, overTcp, routed: !request.is404 })
-    if (error !== undefined) throw error
+    done(guard(request.raw, request.query as object, { hosts, overTcp, routed: !request.is404 }))
   })
-  app.addHook('onResponse', async (request, reply) => {
-    const error = errors.get(request)
+  app.addHook('onResponse', (request, reply, done) => {
+    const nowMs = options.clock.elapsed()
+    const { refusal: error, arrivedMs = nowMs } = request
     const answer = {
       method: request.method,
       route: routeOf(request),
       status: reply.statusCode,
-      durationMs: options.clock.elapsed() - (startedMs.get(request) ?? options.clock.elapsed()),
+      durationMs: nowMs - arrivedMs,
       requestId: request.id,
       ...(error !== undefined && { error }),
     }
     options.answered?.(answer)
     if (options.log !== undefined) logAnswer(options.log, answer)
+    done()
   })
 
   const book = new RouteBook(app)

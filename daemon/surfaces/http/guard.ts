@@ -65,7 +65,12 @@ function judgeType(headers: IncomingMessage['headers']): NexusError | undefined 
 }
 
 function countOf({ rawHeaders }: IncomingMessage, name: string): number {
-  return rawHeaders.filter((text, index) => index % 2 === 0 && text.toLowerCase() === name).length
+  let count = 0
+  for (let at = 0; at < rawHeaders.length; at += 2) {
+    const text = rawHeaders[at] ?? ''
+    if (text.length === name.length && text.toLowerCase() === name) count += 1
+  }
+  return count
 }
 
 function bad(detail: string): NexusError {
