@@ -11,6 +11,7 @@ import { Gate } from './gate/gate.ts'
 import { type Ground, openTelemetry, recordPaths, rootsOf } from './ground.ts'
 import { commandHandlers, missionDesk } from './handlers.ts'
 import { HealthWatch } from './health/health.ts'
+import { DAY_MS, historyRoom } from './history-room.ts'
 import { createHostPool } from './host/host.ts'
 import type { HostPool } from './host/port.ts'
 import { Insight } from './insight/insight.ts'
@@ -23,6 +24,7 @@ import { resourceReadings } from './readings.ts'
 import { daemonStatus, metersOf } from './report.ts'
 import { isLoopback } from './security/loopback.ts'
 import { nodeDisk } from './storage/node-disk.ts'
+import type { RecordLog } from './storage/record-log.ts'
 import type { SupervisorEnvironment } from './supervisor/port.ts'
 import { Supervisor } from './supervisor/supervisor.ts'
 import type { Meters } from './telemetry/meters.ts'
@@ -51,6 +53,7 @@ export interface Parts {
 /** What is there only once it has been opened; the rooms above are built before. */
 interface Late {
   memory?: Memory
+  records?: RecordLog
   catalog?: ModuleCatalog
   meters?: Meters
 }
@@ -92,7 +95,7 @@ export async function compose(ground: Ground): Promise<Parts> {
   const telemetry = openTelemetry(ground, (lines) => meters.telemetryLost(lines))
   const listeners = new Set<(fact: Fact) => void>()
   const rooms = { insight, supervisor, missions, maintenance, gate, meters }
-  const memory = await openMemory(ground, rooms, (fact) => {
+  const memory = await openMemory(ground, late, rooms, (fact) => {
     meters.fold(fact)
     telemetry.fold(fact)
     maintenance.heard(fact)
@@ -255,6 +258,11 @@ function makeMissions(ground: Ground, late: Late, supervisor: Supervisor, insigh
       put: (bytes) => memory().artifacts.put(bytes),
       get: (sha256) => memory().artifacts.get(sha256),
     },
+    records: {
+      append: (line) => opened(late.records, 'the records of missions').append(line),
+      read: (places) => opened(late.records, 'the records of missions').read(places),
+      trouble: (error) => log.error('the record of a mission cannot be read', { err: error }),
+    },
     clock,
     chance,
     log: (level, message, fields) => log.write(level, message, fields),
@@ -290,6 +298,7 @@ function makeGate(
 
 async function openMemory(
   ground: Ground,
+  late: Late,
   rooms: Pick<Parts, 'insight' | 'supervisor' | 'missions' | 'maintenance' | 'gate' | 'meters'>,
   announced: (fact: Fact) => void,
 ): Promise<Memory> {
@@ -301,16 +310,23 @@ async function openMemory(
     paths,
     segmentBytesMax: settings.journal.segment_mb * 1_048_576,
     snapshotEvery: settings.journal.snapshot_every,
+    snapshotBytes: settings.journal.snapshot_mb * 1_048_576,
+    retention: {
+      keepMs: settings.journal.keep_days * DAY_MS,
+      keepBytes: settings.journal.keep_mb * 1_048_576,
+      archive: settings.journal.old_segments === 'archive',
+    },
     // First the one that may refuse what was saved: after it, all load or none.
     projections: {
       insight,
       modules: projection(supervisor),
-      missions: projection(missions),
       maintenance: projection(maintenance),
       gate: projection(gate),
     },
-    missionLine: ({ mid }) => missions.line(mid),
-    missionLines: () => missions.lines().map(({ seq, body }) => ({ seq, body: { ...body } })),
+    history: historyRoom(missions, settings.missions),
+    recordsOpened: (records) => {
+      late.records = records
+    },
     runes: () => insight.runes(),
     announced,
     batched: ({ durationMs, records }) => meters.journalSynced(durationMs, records),

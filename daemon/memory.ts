@@ -2,35 +2,35 @@ import { join } from 'node:path'
 import type { Fact, FactDraft } from './contracts/fact.ts'
 import type { NexusError } from './contracts/failure.ts'
 import type { Clock } from './kit/clock.ts'
+import { recordUpkeep, type Upkeep } from './record-upkeep.ts'
+import { type HistoryRoom, type Projection, restore } from './restore.ts'
 import { ArtifactStore } from './storage/artifacts.ts'
 import { writeAtomically } from './storage/atomic-file.ts'
+import { ChunkFiles } from './storage/chunk-files.ts'
+import type { Retention } from './storage/compaction.ts'
 import type { DataPaths } from './storage/data-folder.ts'
-import { DerivedLog } from './storage/derived-log.ts'
 import type { Disk } from './storage/disk.ts'
 import { type BatchMeasure, Journal, type Recovery } from './storage/journal.ts'
-import { loadSnapshot, saveSnapshot } from './storage/snapshot.ts'
-import { verifyJournal } from './storage/verify.ts'
-
-/** A room whose state is folded from facts. */
-interface Projection {
-  fold(fact: Fact): void
-  save(): unknown
-  /** False when what was saved cannot be used: then every fact is folded from the first on. */
-  load(saved: unknown): boolean
-}
+import type { RecordLog } from './storage/record-log.ts'
+import type { Position } from './storage/recovery.ts'
+import { type Anchor, anchorsIn } from './storage/segments.ts'
+import { type Snapshot, saveSnapshot } from './storage/snapshot.ts'
 
 export interface MemoryParts {
   readonly disk: Disk
   readonly clock: Clock
   readonly paths: DataPaths
   readonly segmentBytesMax: number
+  /** A snapshot is taken after so many facts, or so many bytes of them, whichever comes first. */
   readonly snapshotEvery: number
+  readonly snapshotBytes: number
+  readonly retention: Retention
   /** By the name of their section in the snapshot, in the order in which they are told of a fact. */
   readonly projections: Readonly<Record<string, Projection>>
-  /** The line of `missions.jsonl` for a fact, if it changed a mission. Called when the fact has been folded. */
-  missionLine(fact: Fact): Readonly<Record<string, unknown>> | undefined
-  /** Everything `missions.jsonl` holds when it is made anew: the newest fact of each mission, rising. */
-  missionLines(): Iterable<{ readonly seq: number; readonly body: Readonly<Record<string, unknown>> }>
+  /** The missions, whose history is on the disk; they are told last. */
+  readonly history: HistoryRoom
+  /** Where missions at rest are kept, before the first fact is folded. */
+  recordsOpened(records: RecordLog): void
   /** The content of `runes.json`. */
   runes(): object
   /** Told of each fact once it is durable and folded; not of those of the past. */
@@ -40,88 +40,91 @@ export interface MemoryParts {
   onBug(error: unknown): void
 }
 
-/** What keeps the records in order. Each answers what it did as plain data: bytes, files, records, sequence numbers. */
-export interface Upkeep {
-  /** Removes or archives sealed segments of the journal that a snapshot has made needless, as the settings say. */
-  compact(signal: AbortSignal): Promise<object>
-  /** Reads every record of the journal. @throws NexusError of the first damage. */
-  verify(signal: AbortSignal): Promise<object>
-  /** Writes a snapshot of this moment, so that the next start replays little. */
-  snapshot(): Promise<object>
-  /** Lets go of missions at rest that are too old or too many, as the settings say, and of what only they needed. */
-  prune(signal: AbortSignal): Promise<object>
-  /** Seals the active segment of the journal. */
-  rotate(): Promise<object>
-}
+/** What a snapshot on the disk needs of other files. */
+export type Manifest = Pick<Snapshot, 'position' | 'chunks' | 'records'>
 
 /** Everything the daemon remembers: the journal, what is folded from it, and the files derived from that. */
 export class Memory {
   readonly #parts: MemoryParts
   readonly #journal: Journal
-  readonly #missions: DerivedLog
+  readonly #records: RecordLog
+  readonly #chunks: ChunkFiles
   readonly artifacts: ArtifactStore
   readonly recovery: Recovery
-  readonly upkeep: Pick<Upkeep, 'verify' | 'snapshot' | 'rotate'> = {
-    verify: (signal) => this.#verify(signal),
-    snapshot: async () => {
-      await this.snapshot()
-      return { seq: this.head }
-    },
-    rotate: async () => {
-      const sealed = await this.#journal.rotate()
-      return {
-        sealed: sealed?.name ?? null,
-        bytes: sealed?.sizeBytes ?? 0,
-        last_seq: sealed?.link.seq ?? null,
-      }
-    },
-  }
+  readonly upkeep: Upkeep
+  #anchors: readonly Anchor[]
+  /** After the last fact that was folded: the journal itself may be a moment ahead. */
+  #folded: Position
+  #current: Manifest | undefined
+  #former: Manifest | undefined
   #factsSinceSnapshot = 0
-  #snapshot: Promise<void> | undefined
+  #bytesSinceSnapshot = 0
+  #snapshot: Promise<SnapshotReport> | undefined
   #runesText = ''
 
   /**
-   * Restores the state from the snapshot and the journal.
+   * Restores the state from a snapshot and the journal.
    *
    * @throws NexusError `JOURNAL_DAMAGED` and the other failures of opening a journal.
    */
   static async open(parts: MemoryParts): Promise<Memory> {
     const { disk, clock, paths, segmentBytesMax } = parts
     const artifacts = await ArtifactStore.open(disk, paths.artifacts)
-    const missions = await DerivedLog.open({
-      disk,
-      path: paths.missions,
-      onTrouble: (error) => parts.warn(`missions.jsonl cannot be written: ${String(error)}`),
-    })
-    const position = await restore(parts)
+    const chunks = await ChunkFiles.open(disk, paths.index)
+    let opened: Memory | undefined
+    const restored = await restore(parts, chunks)
+    parts.recordsOpened(restored.records)
+    let anchors = restored.anchors
     const { journal, recovery } = await Journal.open({
       disk,
       clock,
       dataDir: paths.root,
       segmentBytesMax,
-      ...(position === undefined ? {} : { from: position }),
-      onReplay: (fact) => take(parts, missions, fact),
+      ...(restored.current === undefined ? {} : { from: restored.current.position }),
+      anchors,
+      onReplay: (fact) => {
+        anchors = anchorsAfter(fact, anchors)
+        take(parts, fact)
+      },
       onBug: parts.onBug,
-      onBatch: parts.batched,
+      onBatch: (measure) => {
+        if (opened !== undefined) opened.#bytesSinceSnapshot += measure.sizeBytes
+        parts.batched(measure)
+      },
     })
-    const memory = new Memory(parts, journal, missions, artifacts, recovery)
-    await memory.#mendMissions()
-    return memory
+    await parts.history.settled()
+    opened = new Memory(parts, journal, restored, chunks, artifacts, recovery, anchors)
+    return opened
   }
 
   private constructor(
     parts: MemoryParts,
     journal: Journal,
-    missions: DerivedLog,
+    restored: { readonly records: RecordLog; readonly current?: Manifest; readonly former?: Manifest },
+    chunks: ChunkFiles,
     artifacts: ArtifactStore,
     recovery: Recovery,
+    anchors: readonly Anchor[],
   ) {
     this.#parts = parts
     this.#journal = journal
-    this.#missions = missions
+    this.#records = restored.records
+    this.#current = restored.current
+    this.#former = restored.former
+    this.#chunks = chunks
     this.artifacts = artifacts
     this.recovery = recovery
+    this.#anchors = anchors
+    this.#folded = journal.position
     this.#factsSinceSnapshot = recovery.replayed
+    this.upkeep = recordUpkeep(parts, {
+      journal,
+      records: this.#records,
+      artifacts,
+      anchors: () => this.#anchors,
+      snapshot: () => this.snapshot(),
+      neededFrom: () => Math.min(this.#current?.position.seq ?? 0, this.#former?.position.seq ?? 0),
+    })
     journal.subscribe((facts) => this.#fold(facts))
   }
 
@@ -152,58 +155,79 @@ export class Memory {
     this.#journal.onFailed(listener)
   }
 
-  /** Writes a snapshot of this moment, so that the next start replays little. */
-  async snapshot(): Promise<void> {
+  /** Writes a snapshot of this moment, so that the next start replays little. Undefined when it could not. */
+  async snapshot(): Promise<SnapshotReport | undefined> {
+    // One that is under way is of an earlier moment.
+    await this.#snapshot?.catch(() => undefined)
     this.#snapshot ??= this.#writeSnapshot().finally(() => {
       this.#snapshot = undefined
     })
-    await this.#snapshot
+    try {
+      return await this.#snapshot
+    } catch (error) {
+      this.#parts.warn(`no snapshot was written, the next start replays more: ${String(error)}`)
+      return undefined
+    }
   }
 
   /** A last snapshot, then nothing more is taken. */
   async close(): Promise<void> {
-    await this.#snapshot
-    if (this.#journal.failure === undefined && this.#factsSinceSnapshot > 0) await this.snapshot()
+    await this.#snapshot?.catch(() => undefined)
+    const isBehind = this.#current?.position.seq !== this.#folded.seq
+    if (this.#journal.failure === undefined && isBehind) await this.snapshot()
     await this.#journal.close()
-    await this.#missions.close()
-  }
-
-  async #verify(signal: AbortSignal): Promise<object> {
-    const { disk, paths } = this.#parts
-    const { damage, records, segments, first, last } = await verifyJournal(disk, paths.root, signal)
-    if (damage !== undefined) throw damage
-    return { records, files: segments, from_seq: first, to_seq: last }
+    await this.#records.close()
   }
 
   #fold(facts: readonly Fact[]): void {
-    for (const fact of facts) take(this.#parts, this.#missions, fact)
-    for (const fact of facts) this.#parts.announced(fact)
-    this.#factsSinceSnapshot += facts.length
-    if (this.#factsSinceSnapshot >= this.#parts.snapshotEvery) void this.snapshot()
-  }
-
-  /** The file was removed, lost its end, or knows of facts that a cut took away: it is made anew. */
-  async #mendMissions(): Promise<void> {
-    const { lastSeq, isBehind } = this.#missions
-    const lines = [...this.#parts.missionLines()]
-    const newest = lines.at(-1)?.seq ?? 0
-    if (isBehind || lastSeq < newest || lastSeq > this.head) await this.#missions.rewrite(lines)
-  }
-
-  async #writeSnapshot(): Promise<void> {
-    const { disk, clock, paths, projections, warn } = this.#parts
-    this.#factsSinceSnapshot = 0
-    try {
-      const sections = Object.fromEntries(
-        Object.entries(projections).map(([name, room]) => [name, room.save()]),
-      )
-      // The sections are turned into text before the first await: position and content are of one moment.
-      await saveSnapshot(disk, clock, paths.root, { position: this.#journal.position, sections })
-      if (!(await this.#missions.sync())) await this.#missions.rewrite(this.#parts.missionLines())
-      await this.#writeRunes()
-    } catch (error) {
-      warn(`no snapshot was written, the next start replays more: ${String(error)}`)
+    const { snapshotEvery, snapshotBytes, announced } = this.#parts
+    for (const fact of facts) {
+      this.#anchors = anchorsAfter(fact, this.#anchors)
+      take(this.#parts, fact)
     }
+    this.#folded = this.#journal.position
+    for (const fact of facts) announced(fact)
+    this.#factsSinceSnapshot += facts.length
+    const isDue = this.#factsSinceSnapshot >= snapshotEvery || this.#bytesSinceSnapshot >= snapshotBytes
+    if (isDue && this.#snapshot === undefined) void this.snapshot() // Never rejects; a failure is told in the log.
+  }
+
+  async #writeSnapshot(): Promise<SnapshotReport> {
+    const { disk, clock, paths, projections, history } = this.#parts
+    const facts = this.#factsSinceSnapshot
+    this.#factsSinceSnapshot = 0
+    this.#bytesSinceSnapshot = 0
+    // All of one moment, before the first await. What changes later is turned into text now.
+    const position = this.#folded
+    const anchors = this.#anchors
+    const end = this.#records.end
+    const rooms = Object.entries(projections).map(
+      ([name, room]) => [name, [JSON.stringify(room.save())]] as const,
+    )
+    const frozen = history.freeze()
+
+    const { names: chunks, written } = await this.#chunks.save(frozen.chunks)
+    await this.#records.sync()
+    const files = frozen.files()
+    const sealed = (await this.#records.files()).map(({ file }) => file).filter((file) => file < end.file)
+    const records = { end, files: sealed.filter((file) => files.has(file)) }
+    const sections = [...rooms, ['missions', frozen.text()] as const]
+    const keepsFormer = this.#current !== undefined
+    await saveSnapshot(disk, clock, paths, { position, anchors, records, chunks, sections }, keepsFormer)
+    this.#former = keepsFormer ? this.#current : this.#former
+    this.#current = { position, chunks, records }
+    await this.#writeRunes()
+    await this.#removeNeedless(sealed)
+    return { seq: position.seq, facts, chunks: chunks.length, written }
+  }
+
+  /** What neither of the two snapshots refers to. */
+  async #removeNeedless(sealed: readonly number[]): Promise<void> {
+    const kept = [this.#current, this.#former].flatMap((manifest) => manifest ?? [])
+    await this.#chunks.keepOnly(kept.flatMap(({ chunks }) => chunks.map(({ name }) => name)))
+    const needed = new Set(kept.flatMap(({ records }) => records.files))
+    const oldestEnd = Math.min(...kept.map(({ records }) => records.end.file))
+    await this.#records.removeFiles(sealed.filter((file) => file < oldestEnd && !needed.has(file)))
   }
 
   async #writeRunes(): Promise<void> {
@@ -215,25 +239,21 @@ export class Memory {
   }
 }
 
-function take(parts: MemoryParts, missions: DerivedLog, fact: Fact): void {
-  for (const room of Object.values(parts.projections)) room.fold(fact)
-  const line = parts.missionLine(fact)
-  if (line !== undefined) missions.push({ seq: fact.seq, body: line })
+export interface SnapshotReport {
+  readonly seq: number
+  /** Since the snapshot before. */
+  readonly facts: number
+  /** Files of the index, and how many of them had to be written. */
+  readonly chunks: number
+  readonly written: number
 }
 
-/** Loads every section, or none: a state of two moments is worse than a slow start. */
-async function restore(parts: MemoryParts) {
-  const { disk, paths, projections, warn } = parts
-  const { snapshot, warning } = await loadSnapshot(disk, paths.root)
-  if (warning !== undefined) warn(`the snapshot is left out: ${warning}`)
-  if (snapshot === undefined) return undefined
-  const sections = Object.entries(projections)
-  const unknown = sections.filter(([name]) => snapshot.sections[name] === undefined)
-  if (unknown.length > 0) return undefined
-  for (const [name, room] of sections) {
-    if (room.load(snapshot.sections[name])) continue
-    warn(`the section ${name} of the snapshot is of another version: everything is read from the journal`)
-    return undefined
-  }
-  return snapshot.position
+function take({ projections, history }: MemoryParts, fact: Fact): void {
+  for (const room of Object.values(projections)) room.fold(fact)
+  history.fold(fact)
+}
+
+function anchorsAfter(fact: Fact, anchors: readonly Anchor[]): readonly Anchor[] {
+  const found = anchorsIn(fact)
+  return found.length === 0 ? anchors : found
 }

@@ -6,8 +6,10 @@ import { systemChance } from '../../daemon/kit/chance.ts'
 import { systemClock } from '../../daemon/kit/clock.ts'
 import { Missions } from '../../daemon/missions/missions.ts'
 import type { ActionAnswer, Authority, MissionPorts } from '../../daemon/missions/port.ts'
+import { dataPaths } from '../../daemon/storage/data-folder.ts'
 import { Journal } from '../../daemon/storage/journal.ts'
 import { nodeDisk } from '../../daemon/storage/node-disk.ts'
+import { RecordLog } from '../../daemon/storage/record-log.ts'
 import { MODULES, missionBody } from './modules.ts'
 
 /*
@@ -102,6 +104,7 @@ async function portsOf(dir: string, journal: Journal, insight: Insight): Promise
       put: () => Promise.reject(new Error('nothing here is large')),
       get: () => Promise.resolve(undefined),
     },
+    records: await recordsIn(dir),
     clock: systemClock,
     chance: systemChance,
     freeBytes: () => Promise.resolve(Number.MAX_SAFE_INTEGER),
@@ -109,6 +112,17 @@ async function portsOf(dir: string, journal: Journal, insight: Insight): Promise
       if (level === 'error') process.stderr.write(`${message} ${JSON.stringify(fields)}\n`)
     },
     settings: { ...settings.missions, concurrency: IN_FLIGHT, lanes },
+  }
+}
+
+/** Missions at rest are on the disk, as in a daemon. */
+async function recordsIn(dir: string): Promise<MissionPorts['records']> {
+  const records = await RecordLog.open({ disk: nodeDisk, paths: dataPaths(dir) })
+  if (records === undefined) throw new Error('a new record log could not be opened')
+  return {
+    append: (line) => records.append(line),
+    read: (places) => records.read(places),
+    trouble: (error) => process.stderr.write(`${error}\n`),
   }
 }
 

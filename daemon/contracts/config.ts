@@ -161,6 +161,20 @@ export const SETTINGS = {
     max: 365,
     why: 'who has not answered in a week will not',
   },
+  'missions.keep_days': {
+    kind: 'integer',
+    default: 365,
+    min: 1,
+    max: 36_500,
+    why: 'what nobody asked for in a year is a matter for the archive; the task prune lets go of it',
+  },
+  'missions.keep_max': {
+    kind: 'integer',
+    default: 2_000_000,
+    min: 1_000,
+    max: 20_000_000,
+    why: 'a million takes about 80 MB of memory and 2 GB of disk; the task prune lets go of the oldest',
+  },
   'missions.weights': {
     kind: 'tree',
     default: {},
@@ -180,6 +194,33 @@ export const SETTINGS = {
     min: 100,
     max: 10_000_000,
     why: 'replaying this many records takes about a second',
+  },
+  'journal.snapshot_mb': {
+    kind: 'integer',
+    default: 128,
+    min: 1,
+    max: 16_384,
+    why: 'reading so much of the journal at a start takes about a second',
+  },
+  'journal.keep_days': {
+    kind: 'integer',
+    default: 90,
+    min: 1,
+    max: 36_500,
+    why: "a quarter's records stay at hand; the task compact moves older ones away",
+  },
+  'journal.keep_mb': {
+    kind: 'integer',
+    default: 16_384,
+    min: 1,
+    max: 16_777_216,
+    why: 'millions of missions; a journal beyond it would eat the disk of its daemon',
+  },
+  'journal.old_segments': {
+    kind: 'text',
+    default: 'archive',
+    choices: ['archive', 'remove'],
+    why: 'compressed they take a tenth of the room, and an auditor may still ask',
   },
   'watch.quiet_ms': {
     kind: 'integer',
@@ -261,10 +302,19 @@ export interface Settings {
     /** Below this, nothing new is taken. */
     readonly free_space_mb: number
     readonly approval_days: number
+    readonly keep_days: number
+    readonly keep_max: number
     readonly weights: Readonly<Record<string, number>>
     readonly prices: Readonly<Record<string, number>>
   }
-  readonly journal: { readonly segment_mb: number; readonly snapshot_every: number }
+  readonly journal: {
+    readonly segment_mb: number
+    readonly snapshot_every: number
+    readonly snapshot_mb: number
+    readonly keep_days: number
+    readonly keep_mb: number
+    readonly old_segments: 'archive' | 'remove'
+  }
   readonly watch: { readonly quiet_ms: number }
   readonly hosts: { readonly spares: number; readonly starts_per_minute: number }
   readonly shutdown: { readonly drain_ms: number }

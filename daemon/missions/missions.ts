@@ -11,11 +11,13 @@ import type {
 } from '../contracts/mission.ts'
 import type { Explanation, MissionsBrief } from '../contracts/status.ts'
 import { withDeadline } from '../kit/deadline.ts'
+import type { SavedChunk } from '../storage/chunk-files.ts'
 import { Admission, type Admitted, type Wanted } from './admit.ts'
 import { approved, askedToRun, orderedAgain } from './decisions.ts'
 import { Engine } from './engine.ts'
 import { explain } from './explain.ts'
 import { actorOf, decidedBy } from './facts.ts'
+import { History } from './history.ts'
 import { decided, Ledger, wrongState } from './ledger.ts'
 import type { Mission } from './mission.ts'
 import { MissionIds } from './mission-id.ts'
@@ -31,16 +33,20 @@ import { answerOf, artifactsOf, type CreatedView, detailOf, viewOf } from './vie
  */
 export class Missions {
   readonly #ports: MissionPorts
-  readonly #shelf = new Shelf()
+  readonly #shelf: Shelf
   readonly #ids: MissionIds
   readonly #ledger: Ledger
   readonly #admission: Admission
   readonly #engine: Engine
+  /** How the records of missions are saved, checked, and let go of. */
+  readonly history: History
   /** Told when a mission is neither waiting nor running any more. */
   readonly #waiters = new Map<MissionId, Set<() => void>>()
 
   constructor(ports: MissionPorts) {
     this.#ports = ports
+    this.#shelf = new Shelf(ports.records, (mission) => this.#took(mission))
+    this.history = new History(this.#shelf, ports.records, ports.recorder)
     this.#ids = new MissionIds(ports.clock, ports.chance)
     this.#ledger = new Ledger(ports.recorder, this.#shelf, (act, mission) => this.#engine.act(act, mission))
     this.#engine = new Engine(ports, this.#shelf, this.#ledger)
@@ -137,18 +143,6 @@ export class Missions {
     }
   }
 
-  /** What a fact about this mission leaves in `missions.jsonl`. */
-  line(id: MissionId | undefined): Readonly<Record<string, unknown>> | undefined {
-    return id === undefined ? undefined : { ...detailOf(this.#ledger.get(id)) }
-  }
-
-  /** Everything `missions.jsonl` holds when it is made anew: each mission at its newest fact, in that order. */
-  lines(): readonly { readonly seq: number; readonly body: MissionDetail }[] {
-    return [...this.#shelf.all()]
-      .map((mission) => ({ seq: mission.trail.at(-1)?.seq ?? 0, body: detailOf(mission) }))
-      .sort((a, b) => a.seq - b.seq)
-  }
-
   /** A file that a mission left. @throws NexusError `ARTIFACT_UNKNOWN`. */
   async artifact(
     id: MissionId,
@@ -167,28 +161,24 @@ export class Missions {
   /** Takes in one durable fact, of whatever type. */
   fold(fact: Fact): void {
     const mission = this.#shelf.fold(fact)
-    if (mission === undefined) return
-    this.#ids.seen(mission.id)
-    this.#admission.backlog.take(mission)
-    if (isUnderWay(mission)) return
-    for (const wake of this.#waiters.get(mission.id) ?? []) wake()
+    if (mission !== undefined) this.#took(mission)
   }
 
-  /** Everything that `fold` has built, for a snapshot; plain data. */
-  save(): unknown {
-    return { missions: this.#shelf.save() }
-  }
-
-  /** What `save` gave, before any fact is folded. */
-  load(saved: unknown): void {
-    this.#shelf.load((saved as { readonly missions: readonly Mission[] }).missions)
-    for (const mission of this.#shelf.all()) this.#admission.backlog.take(mission)
-    if (this.#shelf.newest !== undefined) this.#ids.seen(this.#shelf.newest)
+  /** What was saved, read back: a function that takes it over before any fact is folded. */
+  prepare(section: unknown, chunks: readonly SavedChunk[]): (() => void) | undefined {
+    const thaw = this.history.prepare(section, chunks)
+    if (thaw === undefined) return undefined
+    return () => {
+      thaw()
+      for (const mission of this.#shelf.all()) this.#admission.backlog.take(mission)
+      if (this.#shelf.newest !== undefined) this.#ids.seen(this.#shelf.newest)
+    }
   }
 
   /** Once, after the replay: ends what a crash left running, and starts the work. */
-  recover(): Promise<void> {
-    return this.#engine.recover()
+  async recover(): Promise<void> {
+    await this.history.settled()
+    await this.#engine.recover()
   }
 
   /** Starts nothing more, waits for what runs, and cuts the rest after `deadlineMs`. */
@@ -232,6 +222,13 @@ export class Missions {
 
   counters(): MissionCounters {
     return { ...this.#engine.counters(), staleRefused: this.#ledger.staleRefused }
+  }
+
+  #took(mission: Mission): void {
+    this.#ids.seen(mission.id)
+    this.#admission.backlog.take(mission)
+    if (isUnderWay(mission)) return
+    for (const wake of this.#waiters.get(mission.id) ?? []) wake()
   }
 
   async #settled(id: MissionId, waitMs: number): Promise<void> {

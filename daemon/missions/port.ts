@@ -22,7 +22,10 @@ export interface MissionPorts {
   readonly clock: Clock
   readonly chance: Chance
   readonly log: Log
-  readonly settings: Omit<Settings['missions'], 'weights' | 'prices' | 'rate_per_second' | 'rate_burst'>
+  readonly settings: Omit<
+    Settings['missions'],
+    'weights' | 'prices' | 'rate_per_second' | 'rate_burst' | 'keep_days' | 'keep_max'
+  >
   /** What is left on the disk of the data folder, for whoever has no special right to it. */
   freeBytes(): Promise<number>
 }

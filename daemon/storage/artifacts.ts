@@ -17,6 +17,8 @@ const SIZE_BYTES_MAX = 256 * 1_048_576
 export class ArtifactStore {
   readonly #disk: Disk
   readonly #dir: string
+  /** Stored of late, oldest first: the record that names one may still be on its way. */
+  readonly #fresh = new Set<string>()
 
   /** Makes the folder and clears what a crash has left half-written. */
   static async open(disk: Disk, dir: string): Promise<ArtifactStore> {
@@ -34,10 +36,25 @@ export class ArtifactStore {
   async put(contents: Uint8Array): Promise<ArtifactRef> {
     const sha256 = hash('sha256', contents)
     const path = join(this.#dir, sha256)
+    // Before the look at the disk: a removal that comes in between leaves it alone.
+    this.#keep(sha256)
     const there = await this.#disk.stat(path)
     if (there?.kind === 'file' && there.sizeBytes === contents.length) await this.#disk.syncDir(this.#dir)
     else await writeAtomically(this.#disk, path, contents)
     return { sha256, bytes: contents.length }
+  }
+
+  /** Removes files that no record names any more, but for those that were stored again of late. Returns how many. */
+  async remove(names: readonly string[]): Promise<number> {
+    let removed = 0
+    for (const sha256 of names) {
+      if (this.#fresh.has(sha256)) continue
+      const path = join(this.#dir, sha256)
+      if ((await this.#disk.stat(path)) === undefined) continue
+      await this.#disk.unlink(path)
+      removed += 1
+    }
+    return removed
   }
 
   /** The bytes; undefined when there are none of this name. @throws NexusError `ARTIFACT_DAMAGED`. */
@@ -49,4 +66,16 @@ export class ArtifactStore {
     }
     return contents
   }
+
+  #keep(sha256: string): void {
+    this.#fresh.delete(sha256)
+    this.#fresh.add(sha256)
+    for (const oldest of this.#fresh) {
+      if (this.#fresh.size <= FRESH_MAX) return
+      this.#fresh.delete(oldest)
+    }
+  }
 }
+
+/** More than all steps under way can have stored, at a few for each of a thousand. */
+const FRESH_MAX = 65_536

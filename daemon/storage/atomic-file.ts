@@ -9,17 +9,8 @@ let counter = 0
  * Durable when it resolves.
  */
 export async function writeAtomically(disk: Disk, path: string, contents: Uint8Array): Promise<void> {
-  counter += 1
-  const draft = `${path}.${counter}${SUFFIX}`
-  await disk.unlink(draft)
+  const draft = await writeDraft(disk, path, contents)
   try {
-    const file = await disk.open(draft, 'create')
-    try {
-      await writeAll(file, contents)
-      await file.datasync()
-    } finally {
-      await file.close()
-    }
     await disk.rename(draft, path)
   } catch (error) {
     // The next start removes it when this does not.
@@ -27,6 +18,31 @@ export async function writeAtomically(disk: Disk, path: string, contents: Uint8A
     throw error
   }
   await disk.syncDir(dirname(path))
+}
+
+/** Writes the contents beside the path, durable but for the name, which is returned: to be renamed by the caller. */
+export async function writeDraft(disk: Disk, path: string, contents: Uint8Array): Promise<string> {
+  counter += 1
+  const draft = `${path}.${counter}${SUFFIX}`
+  await disk.unlink(draft)
+  try {
+    await writeNew(disk, draft, [contents])
+  } catch (error) {
+    await disk.unlink(draft).catch(() => undefined)
+    throw error
+  }
+  return draft
+}
+
+/** Writes a file that was not there, piece after piece; its contents are durable when it resolves, its name is not. */
+export async function writeNew(disk: Disk, path: string, pieces: Iterable<Uint8Array>): Promise<void> {
+  const file = await disk.open(path, 'create')
+  try {
+    for (const piece of pieces) await writeAll(file, piece)
+    await file.datasync()
+  } finally {
+    await file.close()
+  }
 }
 
 /** Removes drafts that a crash has left in a folder. Only for its one owner, before the first write. */

@@ -9,10 +9,14 @@ export interface DataPaths {
   readonly journal: string
   readonly segments: string
   readonly missions: string
+  readonly missionSegments: string
+  readonly index: string
   readonly telemetry: string
   readonly runtimeMetrics: string
   readonly runes: string
   readonly systemState: string
+  /** The snapshot before the last one. */
+  readonly formerState: string
   readonly generations: string
   readonly artifacts: string
   readonly quarantine: string
@@ -33,10 +37,13 @@ export function dataPaths(root: string): DataPaths {
     journal: join(root, 'audit.jsonl'),
     segments: join(root, 'audit'),
     missions: join(root, 'missions.jsonl'),
+    missionSegments: join(root, 'missions'),
+    index: join(root, 'index'),
     telemetry: join(root, 'telemetry.jsonl'),
     runtimeMetrics: join(root, 'runtime_metrics.jsonl'),
     runes: join(root, 'runes.json'),
     systemState: join(root, 'system_state.json'),
+    formerState: join(root, 'system_state.former.json'),
     generations: join(root, 'generations'),
     artifacts: join(root, 'artifacts'),
     quarantine: join(root, 'quarantine'),

@@ -12,7 +12,7 @@ import { codeOf, type Disk, isFull } from './disk.ts'
 import { encodeDraft } from './line.ts'
 import { readFacts } from './reader.ts'
 import { examine, type Findings, type Position, START } from './recovery.ts'
-import type { Sealed } from './segments.ts'
+import type { Anchor, Sealed } from './segments.ts'
 import { WatermarkKeeper } from './watermark-keeper.ts'
 
 export interface JournalOptions {
@@ -25,6 +25,8 @@ export interface JournalOptions {
   readonly queueMax?: number
   /** Where a snapshot ends; only later facts are replayed. */
   readonly from?: Position
+  /** Where the journal may begin, as the snapshot knows. */
+  readonly anchors?: readonly Anchor[]
   /** Sees every fact after `from` in order, also those that the opening itself appends. */
   readonly onReplay: (fact: Fact) => void
   /** A listener threw: a bug. The default lets it crash the process. */
@@ -283,7 +285,7 @@ async function openJournal(
     replayed += 1
     onReplay(fact)
   }
-  const found: Findings = await examine(disk, paths, from, replay)
+  const found: Findings = await examine(disk, paths, from, replay, options.anchors)
   const nextSeq = found.end.seq + 1
   if (found.torn !== undefined) await cutTail(disk, paths, found.torn, nextSeq)
 

@@ -3,7 +3,15 @@ import type { Fact } from '../contracts/fact.ts'
 import type { DataPaths } from './data-folder.ts'
 import type { Disk, DiskFile } from './disk.ts'
 import { checkLine, GENESIS, LINE_BYTES_MAX, type Link, PREFIX_BYTES_MAX, readPrefix } from './line.ts'
-import { ACTIVE_NAME, damagedAt, lastLink, listSegments, readSegment, type Segment } from './segments.ts'
+import {
+  ACTIVE_NAME,
+  damagedAt,
+  foundation,
+  lastLink,
+  listSegments,
+  readSegment,
+  type Segment,
+} from './segments.ts'
 import { walkLines } from './walk.ts'
 
 export interface ReadOrder {
@@ -23,8 +31,12 @@ export async function readFacts(disk: Disk, paths: DataPaths, order: ReadOrder):
   assert(Number.isSafeInteger(order.afterSeq) && order.afterSeq >= 0, 'afterSeq counts from 0')
   if (order.afterSeq >= order.lastSeq || order.limit < 1) return []
   for (let tries = 1; ; tries += 1) {
-    for (const segment of candidates(await listSegments(disk, paths), order.afterSeq + 1)) {
-      const facts = await readSegment(disk, segment, (file) => readFrom(file, segment, order))
+    const segments = await listSegments(disk, paths)
+    // What was compacted is not there to be read: the first record that is comes first.
+    const before = (await foundation(disk, segments))?.link.seq ?? 0
+    const due = { ...order, afterSeq: Math.max(order.afterSeq, before) }
+    for (const segment of candidates(segments, due.afterSeq + 1)) {
+      const facts = await readSegment(disk, segment, (file) => readFrom(file, segment, due))
       if (facts !== undefined) return facts
     }
     if (tries >= TRIES_MAX) throw damagedAt(ACTIVE_NAME, 0, order.afterSeq + 1, 1, 'the record is missing')

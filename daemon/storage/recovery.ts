@@ -6,9 +6,13 @@ import { GENESIS, LINE_BYTES_MAX, type Link } from './line.ts'
 import { latestBatch, type ScanEnd, scanChain } from './scan.ts'
 import {
   ACTIVE_NAME,
+  type Anchor,
+  anchorsIn,
+  checkBeginning,
   checkEnds,
   checkOpening,
   damagedAt,
+  foundation,
   gapBefore,
   lastLink,
   listSegments,
@@ -58,18 +62,23 @@ export async function examine(
   paths: DataPaths,
   from: Position,
   onFact: (fact: Fact) => void,
+  anchors: readonly Anchor[] = [],
 ): Promise<Findings> {
   const watermark = await readWatermark(disk, paths.watermark)
   const segments = await listSegments(disk, paths)
   const located = await locate(disk, segments, from)
   if ('missing' in located) throw damagedAt(ACTIVE_NAME, from.offset, from.seq, from.segment, located.missing)
+  const known = [...anchors]
 
   let { link, sealed } = located
   let at = from.segment
   let offset = from.offset
   let torn: Torn | undefined
   let activeBytes: number | undefined
-  const witness = witnessOf(watermark, onFact)
+  const witness = witnessOf(watermark, (fact) => {
+    known.push(...anchorsIn(fact))
+    onFact(fact)
+  })
   witness.see(link)
 
   for (const segment of segments.slice(located.index)) {
@@ -91,6 +100,7 @@ export async function examine(
     offset = end.offset
   }
 
+  checkBeginning(located.before, known)
   const position = { seq: link.seq, h: link.h, segment: at, offset }
   checkAgainst(watermark, position, activeBytes)
   return { end: position, link, sealed, activeBytes, torn }
@@ -101,26 +111,41 @@ export async function locate(
   disk: Disk,
   segments: readonly Segment[],
   from: Position,
-): Promise<{ index: number; link: Link; sealed: Sealed | undefined } | { missing: string }> {
-  let sealed: Sealed | undefined
-  if (from.seq === 0) return { index: 0, link: GENESIS, sealed }
+): Promise<Located | { missing: string }> {
+  const before = await foundation(disk, segments)
+  let sealed = before
+  if (from.seq === 0) {
+    if (before === undefined) return { index: 0, link: GENESIS, sealed, before }
+    return {
+      missing: `the records 1 to ${before.link.seq} are missing, and no snapshot tells what they made`,
+    }
+  }
   for (const [index, segment] of segments.entries()) {
-    const before: Sealed | undefined = sealed
-    const first = before === undefined ? 1 : before.link.seq + 1
+    const former: Sealed | undefined = sealed
+    const first = former === undefined ? 1 : former.link.seq + 1
     if (first === from.segment) {
       const link = await readSegment(disk, segment, async (file) => {
-        if (from.offset > 0) await checkOpening(file, segment, before)
+        if (from.offset > 0) await checkOpening(file, segment, former)
         const startAt = Math.max(0, from.offset - LINE_BYTES_MAX)
         return lastLink(await file.read(startAt, from.offset - startAt))
       })
       const there = link?.seq === from.seq && link.h === from.h && from.offset <= segment.sizeBytes
       return there
-        ? { index, link, sealed: before }
+        ? { index, link, sealed: former, before }
         : { missing: 'the snapshot names a record that is not there' }
     }
-    sealed = await checkEnds(disk, segment, before)
+    sealed = await checkEnds(disk, segment, former)
   }
   return { missing: 'the snapshot names a segment that is not there' }
+}
+
+interface Located {
+  readonly index: number
+  readonly link: Link
+  /** The segment before the one of the position. */
+  readonly sealed: Sealed | undefined
+  /** The segment that was compacted last, as the first one that is there names it. */
+  readonly before: Sealed | undefined
 }
 
 /** Decides about the end of one file: clean, torn (a verdict to act on), or damaged (thrown). */

@@ -131,6 +131,14 @@ export function lastLink(bytes: Buffer): Link | undefined {
   return { seq: prefix.seq, b: prefix.b, h }
 }
 
+/** The last record of a file, when it is one; its chain is not checked. */
+export async function lastFact(file: DiskFile, sizeBytes: number): Promise<Fact | undefined> {
+  const startAt = Math.max(0, sizeBytes - LINE_BYTES_MAX)
+  const bytes = await file.read(startAt, sizeBytes - startAt)
+  if (lastLink(bytes) === undefined) return undefined
+  return JSON.parse(bytes.toString('utf8', bytes.lastIndexOf(0x0a, bytes.length - 2) + 1))
+}
+
 /**
  * Lends a segment for reading.
  *
@@ -157,4 +165,62 @@ export async function readSegment<T>(
       { cause },
     )
   }
+}
+
+/** A record behind which the journal may begin, because what it ends was compacted. */
+export interface Anchor {
+  readonly seq: number
+  readonly h: string
+}
+
+/**
+ * What the first segment says of the one before it, when the journal does not begin with record 1.
+ *
+ * Nobody vouches for it yet: `checkBeginning` asks whether that segment was compacted.
+ */
+export async function foundation(disk: Disk, segments: readonly Segment[]): Promise<Sealed | undefined> {
+  const [segment] = segments
+  if (segment === undefined || segment.first === 1 || segment.sizeBytes === 0) return undefined
+  return readSegment(disk, segment, async (file) => {
+    const head = await file.read(0, LINE_BYTES_MAX)
+    const line = head.subarray(0, head.indexOf(0x0a) + 1)
+    const prefix = readPrefix(line)
+    if (prefix === undefined || prefix.seq === 1) return undefined
+    const opening = parseOpening(line)
+    if (opening === undefined || opening.link.seq !== prefix.seq - 1) return undefined
+    return opening
+  })
+}
+
+function parseOpening(line: Buffer): Sealed | undefined {
+  try {
+    const { d } = JSON.parse(line.toString()) as Fact
+    const { sealed: name, bytes: sizeBytes, last_seq: seq, last_h: h } = d
+    if (typeof name !== 'string' || typeof sizeBytes !== 'number') return undefined
+    if (typeof seq !== 'number' || typeof h !== 'string') return undefined
+    return { name, sizeBytes, link: { seq, b: seq, h } }
+  } catch {
+    return undefined
+  }
+}
+
+/** Where the journal may begin after what this fact tells. */
+export function anchorsIn({ type, d }: Fact): readonly Anchor[] {
+  if (type !== 'journal.compacted' || !Array.isArray(d['segments'])) return []
+  return (d['segments'] as { last_seq: number; last_h: string }[]).map(({ last_seq: seq, last_h: h }) => {
+    return { seq, h }
+  })
+}
+
+/**
+ * A journal that begins late must have been compacted there.
+ *
+ * @throws NexusError `JOURNAL_DAMAGED`.
+ */
+export function checkBeginning(before: Sealed | undefined, anchors: readonly Anchor[]): void {
+  if (before === undefined) return
+  const { seq, h } = before.link
+  if (anchors.some((anchor) => anchor.seq === seq && anchor.h === h)) return
+  const reason = `the records 1 to ${seq} are missing, and no record says that they were compacted`
+  throw damagedAt(before.name, 0, seq, seq, reason)
 }

@@ -1,72 +1,129 @@
-import { hash } from 'node:crypto'
-import { NexusError } from '../contracts/failure.ts'
+import { createHash, hash } from 'node:crypto'
+import { dirname } from 'node:path'
 import { type Clock, timestamp } from '../kit/clock.ts'
-import { writeAtomically } from './atomic-file.ts'
-import { dataPaths } from './data-folder.ts'
+import { writeDraft } from './atomic-file.ts'
+import type { DataPaths } from './data-folder.ts'
 import { type Disk, readWhole } from './disk.ts'
-import { locate, type Position } from './recovery.ts'
-import { listSegments } from './segments.ts'
+import type { RecordEnd } from './record-log.ts'
+import type { Position } from './recovery.ts'
+import type { Anchor } from './segments.ts'
 
 /** What was known after one record, so that a start replays only the later ones. */
 export interface Snapshot {
   readonly position: Position
+  /** Where the journal may begin: what lies before was compacted. */
+  readonly anchors: readonly Anchor[]
   /** When it was taken. */
   readonly at: string
+  readonly records: RecordFrame
+  /** The files below `index/`, in order. */
+  readonly chunks: readonly ChunkName[]
   /** One entry for each room that remembers something. */
   readonly sections: Readonly<Record<string, unknown>>
+}
+
+export interface RecordFrame {
+  readonly end: RecordEnd
+  /** Sealed files that some row refers to. */
+  readonly files: readonly number[]
+}
+
+export interface ChunkName {
+  readonly name: string
+  readonly sha256: string
+}
+
+/** A snapshot on its way to the disk: its sections come as text, in pieces. */
+export interface SnapshotDraft extends Omit<Snapshot, 'at' | 'sections'> {
+  readonly sections: readonly (readonly [name: string, text: AsyncIterable<string> | Iterable<string>])[]
 }
 
 /** A state of this size would stop the loop for seconds when it is read; it would need another form. */
 const SIZE_BYTES_MAX = 512 * 1_048_576
 /** `,"sum":"<64 hex>"}` and the newline. */
 const SEAL_BYTES = 75
+const FORMAT = 2
 
-/** Replaces `system_state.json`; durable when it resolves. `position` and `sections` must be of the same moment. */
+/**
+ * Replaces `system_state.json`; durable when it resolves. The one before becomes the former snapshot, for the day when
+ * this one cannot be read.
+ *
+ * @param keepsFormer - Whether the present one is worth keeping.
+ */
 export async function saveSnapshot(
   disk: Disk,
   clock: Clock,
-  dataDir: string,
-  { position, sections }: Omit<Snapshot, 'at'>,
+  paths: DataPaths,
+  draft: SnapshotDraft,
+  keepsFormer: boolean,
 ): Promise<void> {
-  const { seq, h, segment, offset } = position
-  const head = { v: 1, applied_seq: seq, applied_h: h, segment, offset, at: timestamp(clock), sections }
-  const content = JSON.stringify(head).slice(0, -1)
-  const text = `${content},"sum":"${hash('sha256', content)}"}\n`
-  await writeAtomically(disk, dataPaths(dataDir).systemState, Buffer.from(text))
+  const bytes = await textOf(draft, timestamp(clock))
+  const name = await writeDraft(disk, paths.systemState, bytes)
+  try {
+    // A crash in between leaves the former one alone, which tells the same with more of the journal.
+    if (keepsFormer && (await disk.stat(paths.systemState)) !== undefined) {
+      await disk.rename(paths.systemState, paths.formerState)
+    }
+    await disk.rename(name, paths.systemState)
+  } catch (error) {
+    // The next start removes it when this does not.
+    await disk.unlink(name).catch(() => undefined)
+    throw error
+  }
+  await disk.syncDir(dirname(paths.systemState))
 }
 
 /**
- * Reads the snapshot and looks its position up in the journal. It only ever saves time: one that cannot be believed
- * is left out with a warning, and the journal tells everything.
+ * Reads one of the two snapshots. It only ever saves time: one that cannot be believed is left out with a warning.
+ * Whether its position is in the journal is for others to see.
  */
-export async function loadSnapshot(
+export async function readSnapshot(
   disk: Disk,
-  dataDir: string,
+  path: string,
+  name: string,
 ): Promise<{ readonly snapshot?: Snapshot; readonly warning?: string }> {
-  const paths = dataPaths(dataDir)
   try {
-    const bytes = await readWhole(disk, paths.systemState, SIZE_BYTES_MAX)
+    const bytes = await readWhole(disk, path, SIZE_BYTES_MAX)
     if (bytes === undefined) {
-      const there = await disk.stat(paths.systemState)
-      return there === undefined ? {} : { warning: 'system_state.json is not a file of a sensible size' }
+      const there = await disk.stat(path)
+      return there === undefined ? {} : { warning: `${name} is not a file of a sensible size` }
     }
-    const snapshot = parse(bytes)
-    if (typeof snapshot === 'string') return { warning: snapshot }
-    const located = await locate(disk, await listSegments(disk, paths), snapshot.position)
-    return 'missing' in located ? { warning: `system_state.json: ${located.missing}` } : { snapshot }
+    const snapshot = parse(bytes, name)
+    return typeof snapshot === 'string' ? { warning: snapshot } : { snapshot }
   } catch (error) {
     const reason = error instanceof Error ? error.message : String(error)
-    // A damaged journal is reported by those who open it.
-    const what = error instanceof NexusError ? 'the journal' : 'system_state.json'
-    return { warning: `${what} cannot be read: ${reason}` }
+    return { warning: `${name} cannot be read: ${reason}` }
   }
 }
 
-function parse(bytes: Buffer): Snapshot | string {
+async function textOf(draft: SnapshotDraft, at: string): Promise<Buffer> {
+  const { position, anchors, records, chunks, sections } = draft
+  const { seq, h, segment, offset } = position
+  const head = { v: FORMAT, applied_seq: seq, applied_h: h, segment, offset, at, anchors, records, chunks }
+  const sum = createHash('sha256')
+  const pieces: Buffer[] = []
+  const add = (text: string): void => {
+    const piece = Buffer.from(text)
+    sum.update(piece)
+    pieces.push(piece)
+  }
+  add(`${JSON.stringify(head).slice(0, -1)},"sections":{`)
+  for (const [place, [name, text]] of sections.entries()) {
+    add(`${place === 0 ? '' : ','}${JSON.stringify(name)}:`)
+    for await (const piece of text) add(piece)
+  }
+  add('}')
+  pieces.push(Buffer.from(`,"sum":"${sum.digest('hex')}"}\n`))
+  return Buffer.concat(pieces)
+}
+
+function parse(bytes: Buffer, name: string): Snapshot | string {
   const content = bytes.subarray(0, Math.max(0, bytes.length - SEAL_BYTES))
   const seal = /^,"sum":"([0-9a-f]{64})"\}\n$/.exec(bytes.toString('latin1', content.length))
-  if (seal === null || seal[1] !== hash('sha256', content)) return 'system_state.json has another checksum'
-  const { v, applied_seq, applied_h, segment, offset, at, sections } = JSON.parse(bytes.toString())
-  if (v !== 1) return `system_state.json has format ${v}, this daemon reads format 1`
-  return { position: { seq: applied_seq, h: applied_h, segment, offset }, at, sections }
+  if (seal === null || seal[1] !== hash('sha256', content)) return `${name} has another checksum`
+  const snapshot = JSON.parse(bytes.toString())
+  const { v, applied_seq, applied_h, segment, offset, at, anchors, records, chunks, sections } = snapshot
+  if (v !== FORMAT) return `${name} has format ${v}, this daemon reads format ${FORMAT}`
+  const position = { seq: applied_seq, h: applied_h, segment, offset }
+  return { position, at, anchors, records, chunks, sections }
 }

@@ -3,11 +3,23 @@ import { type DataPaths, dataPaths } from './data-folder.ts'
 import type { Disk } from './disk.ts'
 import { GENESIS } from './line.ts'
 import { scanChain } from './scan.ts'
-import { ACTIVE_NAME, damagedAt, gapBefore, listSegments, readSegment, type Segment } from './segments.ts'
+import {
+  ACTIVE_NAME,
+  type Anchor,
+  anchorsIn,
+  checkBeginning,
+  damagedAt,
+  foundation,
+  gapBefore,
+  listSegments,
+  readSegment,
+  type Segment,
+} from './segments.ts'
 import { readWatermark } from './watermark.ts'
 
 export interface VerifyReport {
   readonly ok: boolean
+  /** Those that are there: what was compacted is gone. */
   readonly records: number
   /** Files read, the active one included. */
   readonly segments: number
@@ -39,12 +51,18 @@ export async function verifyJournal(
 
 async function verifyOnce(disk: Disk, paths: DataPaths, signal?: AbortSignal): Promise<VerifyReport> {
   let link = GENESIS
+  let before = 0
+  const anchors: Anchor[] = []
   let segments = 0
   let tailOpen: VerifyReport['tailOpen']
   let damage: NexusError | undefined
   try {
     const watermark = await readWatermark(disk, paths.watermark)
-    for (const segment of await listSegments(disk, paths)) {
+    const files = await listSegments(disk, paths)
+    const base = await foundation(disk, files)
+    link = base?.link ?? GENESIS
+    before = link.seq
+    for (const segment of files) {
       segments += 1
       const first = link.seq + 1
       if (segment.first !== undefined && segment.first !== first) throw gapBefore(segment, first)
@@ -52,6 +70,7 @@ async function verifyOnce(disk: Disk, paths: DataPaths, signal?: AbortSignal): P
         scanChain(file, { link, offset: 0 }, segment.sizeBytes, (fact) => {
           signal?.throwIfAborted()
           link = fact
+          anchors.push(...anchorsIn(fact))
           if (watermark?.seq !== fact.seq || watermark.h === fact.h) return
           throw damagedAt(segment.name, 0, fact.seq, first, 'run/journal.wm knows another record here')
         }),
@@ -67,6 +86,7 @@ async function verifyOnce(disk: Disk, paths: DataPaths, signal?: AbortSignal): P
         throw damagedAt(segment.name, 0, first, first, 'a sealed segment is empty')
       }
     }
+    checkBeginning(base, anchors)
     if (watermark !== undefined && watermark.seq > link.seq) {
       const reason = `the records up to ${watermark.seq} were durable (run/journal.wm) and are missing`
       throw damagedAt(ACTIVE_NAME, watermark.bytes, link.seq + 1, link.seq + 1, reason)
@@ -77,9 +97,9 @@ async function verifyOnce(disk: Disk, paths: DataPaths, signal?: AbortSignal): P
   }
   return {
     ok: damage === undefined,
-    records: link.seq,
+    records: link.seq - before,
     segments,
-    first: link.seq === 0 ? 0 : 1,
+    first: link.seq === before ? 0 : before + 1,
     last: link.seq,
     lastH: link.h,
     ...(damage && { damage }),

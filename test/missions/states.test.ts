@@ -12,6 +12,7 @@ import { MissionIds } from '../../daemon/missions/mission-id.ts'
 import { BIRTH, MISSION_TABLE, type MissionAct } from '../../daemon/missions/mission-table.ts'
 import { resolve } from '../../daemon/missions/reference.ts'
 import { Shelf } from '../../daemon/missions/shelf.ts'
+import { MemoryRecords } from '../support/memory-records.ts'
 import { TestClock } from '../support/test-clock.ts'
 import { anna, body, codeOf, World } from './world.ts'
 
@@ -79,7 +80,7 @@ t.test(
 
     fc.assert(
       fc.property(fc.array(anyFact, { maxLength: 40 }), (facts) => {
-        const store = new Shelf()
+        const store = new Shelf(new MemoryRecords())
         store.fold(created as Fact)
         for (const { kind, ep } of facts) {
           const before = store.get(created?.mid ?? '')

@@ -16,6 +16,7 @@ import type {
   Question,
   Recorder,
 } from '../../daemon/missions/port.ts'
+import { MemoryRecords } from '../support/memory-records.ts'
 import { settle, TestClock } from '../support/test-clock.ts'
 
 type Behave = (order: ActionOrder) => unknown
@@ -84,6 +85,7 @@ class Journal implements Recorder {
 export class World {
   readonly clock = new TestClock()
   readonly blobs = new Map<string, Uint8Array>()
+  readonly records = new MemoryRecords()
   readonly actions = new Map<string, { spec: ActionSpecification; behave: Behave }>()
   readonly calls: ActionOrder[] = []
   readonly locked = new Set<string>()
@@ -152,6 +154,7 @@ export class World {
       runes: { best: () => this.rune },
       successEstimate: (id) => this.estimates.get(id) ?? 0.5,
       blobs,
+      records: this.records,
       clock: this.clock,
       chance: seededChance(7),
       log: (level, message, fields) =>

@@ -1,10 +1,12 @@
 import type { Fact } from '../../daemon/contracts/fact.ts'
 import type { Validation } from '../../daemon/contracts/mission.ts'
+import { historyRoom } from '../../daemon/history-room.ts'
 import { seededChance } from '../../daemon/kit/chance.ts'
 import { Memory } from '../../daemon/memory.ts'
 import { Missions } from '../../daemon/missions/missions.ts'
 import type { MissionPorts, Question } from '../../daemon/missions/port.ts'
 import { dataPaths } from '../../daemon/storage/data-folder.ts'
+import type { RecordLog } from '../../daemon/storage/record-log.ts'
 import type { MemoryDisk } from '../support/memory-disk.ts'
 import { type Model, must } from './model.ts'
 import { Modules } from './modules.ts'
@@ -89,6 +91,8 @@ export class Life {
   }
 
   async #start(): Promise<void> {
+  #records: RecordLog | undefined
+
     const { model, segmentBytesMax, snapshotEvery } = this.setting
     const missions = new Missions(this.#ports())
     const replayed: Fact[] = []
@@ -99,14 +103,6 @@ export class Life {
       segmentBytesMax,
       snapshotEvery,
       projections: {
-        missions: {
-          fold: (fact: Fact) => missions.fold(fact),
-          save: () => missions.save(),
-          load: (saved: unknown) => {
-            missions.load(saved)
-            return true
-          },
-        },
         model: {
           // What is replayed is seen by nobody until the daemon is up.
           fold: (fact: Fact) => {
@@ -117,8 +113,12 @@ export class Life {
           load: () => true,
         },
       },
-      missionLine: ({ mid }) => missions.line(mid),
-      missionLines: () => missions.lines().map(({ seq, body }) => ({ seq, body: { ...body } })),
+      snapshotBytes: Number.MAX_SAFE_INTEGER,
+      retention: { keepMs: Number.MAX_SAFE_INTEGER, keepBytes: Number.MAX_SAFE_INTEGER, archive: false },
+      history: historyRoom(missions, { keep_days: 36_500, keep_max: 20_000_000 }),
+      recordsOpened: (records) => {
+        this.#records = records
+      },
       runes: () => ({}),
       announced: () => undefined,
       batched: () => undefined,
@@ -155,6 +155,10 @@ export class Life {
       recorder: {
         append: (draft) => memory().append(draft),
         appendAll: (drafts) => memory().appendAll(drafts),
+    const records = (): RecordLog => {
+      must(this.#records !== undefined, 'nothing is folded before the records are open')
+      return this.#records
+    }
       },
       calls: this.modules,
       judge: {
@@ -169,9 +173,11 @@ export class Life {
         get: async () => undefined,
       },
       records: {
-        append: () => ({ file: 0, offset: 0, length: 0, crc: 0 }),
-        read: async (places) => places.map(() => undefined),
-        trouble: () => undefined,
+        append: (line) => records().append(line),
+        read: (places) => records().read(places),
+        trouble: (error) => {
+          this.failure ??= error
+        },
       },
       freeBytes: async () => Number.MAX_SAFE_INTEGER,
       clock: this.clock,
