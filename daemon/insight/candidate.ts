@@ -2,7 +2,7 @@ import type { MissionOutcome } from '../contracts/fact.ts'
 import type { Category, MissionId } from '../contracts/ids.ts'
 import type { PlanStep } from '../contracts/mission.ts'
 import { CALM, type Cusum, stepCusum, usualRate } from './cusum.ts'
-import { rateDifference, rounded, type Tally, weightedQuantile, wilsonLower } from './numbers.ts'
+import { rateDifference, rounded, type Tally, wilsonLower } from './numbers.ts'
 import type { Order } from './orders.ts'
 
 /** A kind of goal with a shape of plan, on its way to become a rune, or one already. */
@@ -171,8 +171,8 @@ function liftOf({ used }: Candidate, others: Tally): LiftView {
 export function viewOf(candidate: Candidate, others: Tally): RuneView[] {
   const { plan, promotedMs, durationsMs } = candidate
   if (promotedMs === null || plan === undefined) return []
-  const times = durationsMs.map((value) => ({ value, weight: 1 }))
-  const [p50, p90, p95] = [0.5, 0.9, 0.95].map((share) => weightedQuantile(times, share) ?? 0)
+  const times = durationsMs.toSorted((one, other) => one - other)
+  const [p50, p90, p95] = [0.5, 0.9, 0.95].map((share) => times[Math.ceil(share * times.length) - 1] ?? 0)
   return [
     {
       rune: candidate.rune,

@@ -1,6 +1,6 @@
 import type { Fact } from '../contracts/fact.ts'
 import { CATEGORIES, type Category, type MissionId } from '../contracts/ids.ts'
-import { decisionOf, outcomeOf } from './facts.ts'
+import { decisionOf, outcomeOf, timeOf } from './facts.ts'
 
 /** What was used since midnight (UTC), and which missions wait for an operator now. */
 export class DayBook {
@@ -50,7 +50,7 @@ export class DayBook {
   #use(fact: Fact): void {
     const outcome = outcomeOf(fact)
     if (outcome === undefined) return
-    const day = dayOf(Date.parse(fact.ts))
+    const day = dayOf(timeOf(fact))
     if (day > this.#day) {
       this.#day = day
       this.#operatorMinutes = 0

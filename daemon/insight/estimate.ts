@@ -3,7 +3,7 @@ import { betaQuantile } from './beta.ts'
 import type { Evidence } from './evidence.ts'
 import type { GoalReading } from './fingerprint.ts'
 import { type SelfTest, selfTestSums, selfTestVariation, speaksFor } from './self-tests.ts'
-import { effective, noSums, type Sums, sumsAt } from './sums.ts'
+import { addFaded, effective, noSums, type Sums } from './sums.ts'
 
 /** What experience says about one kind of mission. */
 export interface Estimate {
@@ -86,17 +86,18 @@ function ofModule(
   const kind = module && evidence.kind(category, module.module_id)
   const alike = evidence.goals.like(goal.fingerprint, goal.tokens)
 
-  const together = (sums: Sums | undefined, tested: SelfTest | undefined): Sums =>
-    sumsAt(nowMs, [
-      { sums: sums ?? noSums(), share: 1 },
-      { sums: selfTestSums(tested), share: 1 },
-    ])
+  const together = (sums: Sums | undefined, tested: SelfTest | undefined): Sums => {
+    const total = { ...noSums(), atMs: nowMs }
+    if (sums !== undefined) addFaded(total, sums, 1)
+    if (tested !== undefined) addFaded(total, selfTestSums(tested), 1)
+    return total
+  }
   const everything = together(evidence.total, test)
   const top = { a: TOP.a + everything.successes, b: TOP.b + everything.weight - everything.successes }
   const ofCategory = shrink(top, STRENGTH.category, together(evidence.byCategory.get(category), own))
   const ofKind = together(kind?.sums, own)
   const details = kind?.recent.details(goal.fingerprint, alike, nowMs)
-  const ofGoals = details === undefined ? noSums() : sumsAt(nowMs, [{ sums: details.goals, share: 1 }])
+  const ofGoals = together(details?.goals, undefined)
   const beta = shrink(shrink(ofCategory, STRENGTH.module, ofKind), STRENGTH.goal, ofGoals)
 
   return {

@@ -1,7 +1,7 @@
 import type { Fact, MissionOutcome } from '../contracts/fact.ts'
 import type { Category, GenerationId, MissionId, ModuleId } from '../contracts/ids.ts'
 import { DayBook } from './day-book.ts'
-import { outcomeOf, selfTestOf } from './facts.ts'
+import { outcomeOf, selfTestOf, timeOf } from './facts.ts'
 import { type Outcome, Recent } from './recent.ts'
 import { type SelfTest, SelfTests } from './self-tests.ts'
 import { Goals } from './similarity.ts'
@@ -53,7 +53,7 @@ export class Evidence {
     if (fact.type === 'mission.ended') {
       const outcome = outcomeOf(fact)
       if (outcome === undefined || fact.mid === undefined) this.apart.unreadable += 1
-      else this.#record(fact.mid, Date.parse(fact.ts), outcome)
+      else this.#record(fact.mid, timeOf(fact), outcome)
     }
     if (fact.type === 'module.self_tested') {
       const test = selfTestOf(fact)

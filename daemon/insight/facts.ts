@@ -2,6 +2,14 @@ import type { Fact, MissionOutcome } from '../contracts/fact.ts'
 import { CATEGORIES } from '../contracts/ids.ts'
 import type { SelfTest } from './self-tests.ts'
 
+/** When a fact was recorded. Several readers ask about each fact, one after the other. */
+export function timeOf({ ts }: Fact): number {
+  if (ts !== parsed.ts) parsed = { ts, ms: Date.parse(ts) }
+  return parsed.ms
+}
+
+let parsed = { ts: '', ms: 0 }
+
 /** The outcome a `mission.ended` fact tells; undefined when it is not complete enough to count. */
 export function outcomeOf(fact: Fact): MissionOutcome | undefined {
   const { d, mid } = fact

@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto'
+import { hash } from 'node:crypto'
 
 /** What a goal is about, without what only this one mission has in it. */
 export interface GoalReading {
@@ -18,7 +18,7 @@ export function readGoal(goal: string): GoalReading {
   const told = words.filter((word) => !STOP_WORDS.has(word))
   const distinct = [...new Set(told.length > 0 ? told : words)].map((word) => word.slice(0, TOKEN_LENGTH_MAX))
   const all = [...new Set(distinct)].sort()
-  const digest = createHash('sha256').update(all.join(' ')).digest('hex')
+  const digest = hash('sha256', all.join(' '))
   return {
     fingerprint: `g-${digest.slice(0, 16)}`,
     tokens: [...new Set(distinct)].slice(0, TOKENS_MAX).sort(),

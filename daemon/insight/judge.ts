@@ -68,16 +68,18 @@ function axisViews(
   weights: Weights,
   around: Circumstances,
 ): Record<Axis, AxisView> {
-  const views = AXES.map((axis) => [
-    axis,
-    {
-      value: rounded(score.values[axis], 1),
-      weight: rounded(weights[axis], 4),
+  const views: Partial<Record<Axis, AxisView>> = {}
+  for (const axis of AXES) {
+    const value = rounded(score.values[axis], 1)
+    const weight = rounded(weights[axis], 4)
+    views[axis] = {
+      value,
+      weight,
       points_lost: score.pointsLost[axis],
       ...backing(axis, score, inputs, around),
-    },
-  ])
-  return Object.fromEntries(views) as Record<Axis, AxisView>
+    }
+  }
+  return views as Record<Axis, AxisView>
 }
 
 /** What each axis's number stands on. */

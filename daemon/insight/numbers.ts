@@ -80,11 +80,14 @@ export function rounded(value: number, digits: number): number {
  */
 export function sharesInTenths(shares: readonly number[], total: number): number[] {
   const tenths = shares.map((share) => Math.floor(share * 10))
-  const missing = Math.round(total * 10) - tenths.reduce((sum, share) => sum + share, 0)
-  const byRemainder = shares
-    .map((share, index) => ({ index, rest: share * 10 - Math.floor(share * 10) }))
-    .sort((one, other) => other.rest - one.rest)
-  for (const { index } of byRemainder.slice(0, Math.max(0, missing))) tenths[index] = (tenths[index] ?? 0) + 1
+  const rests = shares.map((share, index) => share * 10 - (tenths[index] ?? 0))
+  let missing = Math.round(total * 10) - tenths.reduce((sum, share) => sum + share, 0)
+  for (; missing > 0; missing -= 1) {
+    const most = rests.indexOf(Math.max(...rests))
+    if (most < 0 || rests[most] === Number.NEGATIVE_INFINITY) break
+    tenths[most] = (tenths[most] ?? 0) + 1
+    rests[most] = Number.NEGATIVE_INFINITY
+  }
   return tenths.map((share) => share / 10)
 }
 

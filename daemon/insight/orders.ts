@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto'
+import { hash } from 'node:crypto'
 import type { Fact } from '../contracts/fact.ts'
 import type { MissionId } from '../contracts/ids.ts'
 import type { PlanStep } from '../contracts/mission.ts'
@@ -24,11 +24,12 @@ export interface Order {
 /** The missions that were created and have not ended. */
 export class Orders {
   readonly #orders = new Map<MissionId, Order>()
+  readonly #known = new Map<string, Order | undefined>()
   #withPlan = 0
 
   /** Remembers a created mission; its plan only if `wantsPlan`. */
   note(fact: Fact, wantsPlan: (order: Order) => boolean): void {
-    const order = orderOf(fact)
+    const order = this.#read(fact)
     if (order === undefined || fact.mid === undefined) return
     const { plan, ...rest } = order
     const keep = plan !== undefined && this.#withPlan < PLANS_MAX && wantsPlan(order)
@@ -58,6 +59,19 @@ export class Orders {
     }
   }
 
+  /** The same order comes again and again; reading it costs three digests. */
+  #read(fact: Fact): Order | undefined {
+    const { category, fingerprint, plan_shape: shape, goal, plan, input, rune } = fact.d
+    if (input !== undefined || rune !== undefined || decisionOf(fact.d) === 'FAILING') return orderOf(fact.d)
+    const asked = JSON.stringify([category, fingerprint, shape, goal, plan])
+    if (asked.length > READ_CHARS_MAX) return orderOf(fact.d)
+    if (this.#known.has(asked)) return this.#known.get(asked)
+    const order = orderOf(fact.d)
+    if (this.#known.size >= READ_MAX) this.#known.clear()
+    this.#known.set(asked, order)
+    return order
+  }
+
   #remove(mid: MissionId): Order | undefined {
     const order = this.#orders.get(mid)
     this.#orders.delete(mid)
@@ -66,7 +80,7 @@ export class Orders {
   }
 }
 
-function orderOf({ d }: Fact): Order | undefined {
+function orderOf(d: Fact['d']): Order | undefined {
   const [goal, category, fingerprint] = [textOf(d, 'goal'), textOf(d, 'category'), textOf(d, 'fingerprint')]
   const [shape, rune, plan] = [textOf(d, 'plan_shape'), textOf(d, 'rune'), d['plan']]
   if (!Array.isArray(plan) || plan.length === 0 || decisionOf(d) === 'FAILING') return undefined
@@ -94,7 +108,7 @@ export function goalDigest(goal: string): string {
 }
 
 function digestOf(text: string): string {
-  return createHash('sha256').update(text).digest('hex')
+  return hash('sha256', text)
 }
 
 const LEAVING = new Set(['mission.cancelled', 'mission.rejected', 'mission.expired'])
@@ -102,5 +116,8 @@ const LEAVING = new Set(['mission.cancelled', 'mission.rejected', 'mission.expir
 const ORDERS_MAX = 20_000
 /** Plans have up to 16 KiB: 16 MB at the worst. A plan that succeeds again is met again. */
 const PLANS_MAX = 1_000
+/** Half a megabyte of orders that were read. */
+const READ_MAX = 64
+const READ_CHARS_MAX = 4_096
 /** A larger plan carries data, and data does not repeat. */
 const PLAN_CHARS_MAX = 16_384

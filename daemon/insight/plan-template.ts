@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto'
+import { hash } from 'node:crypto'
 import type { PlanStep } from '../contracts/mission.ts'
 
 /** A plan with what came from the mission's input put back as references to it. */
@@ -87,16 +87,19 @@ function shapeOf(value: unknown, depth: number): unknown {
 }
 
 function digestOf(value: unknown): string {
-  return createHash('sha256').update(textOf(value)).digest('hex')
+  return hash('sha256', textOf(value))
 }
 
 /** JSON in which the order of fields does not matter. */
 function textOf(value: unknown): string {
-  const inOrder = (_: string, item: unknown): unknown =>
-    isRecord(item)
-      ? Object.fromEntries(Object.entries(item).sort(([one], [other]) => (one < other ? -1 : 1)))
-      : item
-  return JSON.stringify(value, inOrder) ?? ''
+  if (Array.isArray(value)) return `[${value.map((item) => textOf(item) || 'null').join(',')}]`
+  if (!isRecord(value)) return JSON.stringify(value) ?? ''
+  const fields: string[] = []
+  for (const key of Object.keys(value).sort()) {
+    const text = textOf(value[key])
+    if (text !== '') fields.push(`${JSON.stringify(key)}:${text}`)
+  }
+  return `{${fields.join(',')}}`
 }
 
 function isRecord(value: unknown): value is Record<string, unknown> {

@@ -1,7 +1,7 @@
 import type { Fact, FactDraft } from '../contracts/fact.ts'
 import type { ModuleId } from '../contracts/ids.ts'
 import type { Clock, Timer } from '../kit/clock.ts'
-import { isCrash, moduleOf, outcomeOf, textOf } from './facts.ts'
+import { isCrash, moduleOf, outcomeOf, textOf, timeOf } from './facts.ts'
 import { type About, type Found, keyOf, type OpenView, type PredictionSubject } from './prediction.ts'
 import { PREDICTION_KINDS, type PredictionKind } from './scores.ts'
 
@@ -113,7 +113,7 @@ export class PredictionBook {
     const [subject, about] = [d['subject'], d['about']]
     const probability = d['probability']
     if (!isKind(kind) || statement === undefined || typeof probability !== 'number') return
-    const madeMs = Date.parse(fact.ts)
+    const madeMs = timeOf(fact)
     const of = (subject ?? {}) as PredictionSubject
     const key = keyOf(kind, of)
     const expiresMs = Date.parse(expires ?? '')

@@ -1,5 +1,5 @@
 import type { MissionId } from '../contracts/ids.ts'
-import { HALF_LIFE_MS, type Sums, sumsAt, weightAt } from './sums.ts'
+import { addFaded, HALF_LIFE_MS, noSums, type Sums, weightAt } from './sums.ts'
 
 /** One outcome in detail. */
 export interface Outcome {
@@ -144,7 +144,7 @@ export class Recent {
     }
     const meanMs = meanOf(time, total)
     return {
-      goals: sumsAt(atMs, goalSums(this.byGoal, alike)),
+      goals: goalSums(atMs, this.byGoal, alike),
       durations: meanMs === undefined ? undefined : { n, ...quantiles(sorted, weights, total), meanMs },
       variation: n < 2 ? undefined : variation(sorted, weights, total, meanMs ?? 0),
       operatorMinutes: meanOf(minutes, total),
@@ -274,14 +274,13 @@ function variation(
   return Math.sqrt(squares / total) / mean
 }
 
-function* goalSums(
-  byGoal: ReadonlyMap<string, Sums>,
-  alike: ReadonlyMap<string, number>,
-): Generator<{ sums: Sums; share: number }> {
+function goalSums(atMs: number, byGoal: ReadonlyMap<string, Sums>, alike: ReadonlyMap<string, number>): Sums {
+  const total = { ...noSums(), atMs }
   for (const [fingerprint, share] of alike) {
     const sums = byGoal.get(fingerprint)
-    if (sums !== undefined) yield { sums, share }
+    if (sums !== undefined) addFaded(total, sums, share)
   }
+  return total
 }
 
 /** A P90 of 200 durations is within four ranks in a hundred of the true one; more would only cost time per judgement. */

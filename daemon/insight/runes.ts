@@ -13,7 +13,7 @@ import {
   viewOf,
   without,
 } from './candidate.ts'
-import { outcomeOf, textOf } from './facts.ts'
+import { outcomeOf, textOf, timeOf } from './facts.ts'
 import type { GoalReading } from './fingerprint.ts'
 import { rounded } from './numbers.ts'
 import { goalDigest, type Order, Orders } from './orders.ts'
@@ -60,7 +60,7 @@ export class Runes {
     const order = this.#orders.take(fact)
     const outcome = outcomeOf(fact)
     if (order === undefined || outcome === undefined || fact.mid === undefined) return
-    this.#learn(fact.mid, order, outcome, Date.parse(fact.ts))
+    this.#learn(fact.mid, order, outcome, timeOf(fact))
   }
 
   /** From now on changes are proposed; first of all those that a crash of the daemon kept from the journal. */

@@ -44,11 +44,17 @@ export class SelfTests {
 }
 
 /** A self-test as outcomes: each run is one. */
-export function selfTestSums(test: SelfTest | undefined): Sums {
+export function selfTestSums(test: SelfTest): Readonly<Sums> {
+  const known = SUMS.get(test)
+  if (known !== undefined) return known
   const sums = noSums()
-  for (const { ok } of test?.runs ?? []) addOutcome(sums, test?.atMs ?? 0, { success: ok, firstPass: ok })
+  for (const { ok } of test.runs) addOutcome(sums, test.atMs, { success: ok, firstPass: ok })
+  SUMS.set(test, sums)
   return sums
 }
+
+/** A test never changes, and each judgement asks about it. */
+const SUMS = new WeakMap<SelfTest, Readonly<Sums>>()
 
 /** Whether a test speaks for this category. A module that lists none serves all of them. */
 export function speaksFor(test: SelfTest, category: Category): boolean {

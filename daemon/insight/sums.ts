@@ -55,16 +55,19 @@ export function sumsAt(
   parts: Iterable<{ readonly sums: Readonly<Sums>; readonly share: number }>,
 ): Sums {
   const total = { ...noSums(), atMs: nowMs }
-  for (const { sums, share } of parts) {
-    const factor = share * weightAt(sums.atMs, nowMs)
-    total.n += sums.n
-    total.weight += sums.weight * factor
-    total.squares += sums.squares * factor * factor
-    total.successes += sums.successes * factor
-    total.firstPasses += sums.firstPasses * factor
-    total.reworked += sums.reworked * factor
-  }
+  for (const { sums, share } of parts) addFaded(total, sums, share)
   return total
+}
+
+/** Adds sums to others, each as of the moment of those, and `share` of its weight. */
+export function addFaded(total: Sums, sums: Readonly<Sums>, share: number): void {
+  const factor = share * weightAt(sums.atMs, total.atMs)
+  total.n += sums.n
+  total.weight += sums.weight * factor
+  total.squares += sums.squares * factor * factor
+  total.successes += sums.successes * factor
+  total.firstPasses += sums.firstPasses * factor
+  total.reworked += sums.reworked * factor
 }
 
 /** How many equally heavy outcomes these are worth: (Σw)²/Σw². */

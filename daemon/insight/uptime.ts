@@ -1,6 +1,6 @@
 import type { Fact } from '../contracts/fact.ts'
 import type { ModuleId } from '../contracts/ids.ts'
-import { isCrash, moduleOf } from './facts.ts'
+import { isCrash, moduleOf, timeOf } from './facts.ts'
 import { HALF_LIFE_MS, weightAt } from './sums.ts'
 
 /** How long a module ran and how often it crashed, both fading. */
@@ -24,7 +24,7 @@ export class Uptime {
   #lastFactMs = 0
 
   fold(fact: Fact): void {
-    const atMs = Date.parse(fact.ts)
+    const atMs = timeOf(fact)
     if (fact.type === 'daemon.started') for (const life of this.#lives.values()) end(life, this.#lastFactMs)
     if (fact.type === 'daemon.stopping') for (const life of this.#lives.values()) end(life, atMs)
     const moduleId = moduleOf(fact)
