@@ -51,6 +51,7 @@ export function faceOf(parts: Parts, life: Life): Daemon {
     missions: {
       get: (missionId) => missions.get(missionId),
       list: (filter) => missions.list(filter),
+      onProgress: (listener) => missions.onProgress(listener),
       artifact: (missionId, name) => missions.artifact(missionId, name),
     },
     insight: {

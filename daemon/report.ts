@@ -50,6 +50,7 @@ export function metersOf(
     ports: () => ports.all(),
     queueDepth: () => missions.counters().depth,
     approvalsPending: () => missions.pendingApprovals,
+    staleWrites: () => missions.counters().staleRefused,
     omens: () => {
       const counts: Record<string, number> = {}
       // One that is held is not active: the system omen is, in its place.

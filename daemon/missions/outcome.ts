@@ -82,6 +82,7 @@ const NEVER_HELPS: ReadonlySet<FailureCode> = new Set([
   'MAX_TIME_EXCEEDED',
   'MAX_STEPS_EXCEEDED',
   'RECORD_TOO_LARGE',
+  'ARTIFACTS_EXCEEDED',
   'PERMISSION_DENIED',
   'INTERNAL',
 ])

@@ -138,6 +138,8 @@ export interface ActionOrder {
   readonly signal?: AbortSignal
   readonly mission?: MissionContext
   readonly killWhenStuck?: boolean
+  /** What the mission may still keep as files. */
+  readonly artifactsMax?: { readonly count: number; readonly bytes: number }
   progress?(fraction: number, note: string | undefined): void
 }
 

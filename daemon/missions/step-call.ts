@@ -2,12 +2,15 @@ import { NexusError } from '../contracts/failure.ts'
 import type { PlanStep } from '../contracts/mission.ts'
 import { type Clock, sleep } from '../kit/clock.ts'
 import { actionOf, moduleOf } from './mission.ts'
+import type { Pen } from './pen.ts'
 import type { ActionAnswer, MissionPorts } from './port.ts'
 import type { Running } from './running.ts'
+import { artifactsLeft } from './step-output.ts'
 import type { WorkTime } from './work-time.ts'
 
 export interface CallWorld {
   readonly ports: Pick<MissionPorts, 'calls' | 'clock'>
+  readonly pen: Pick<Pen, 'mission'>
   readonly running: Running
   readonly time: Pick<WorkTime, 'leftMs'>
   /** An answer came after the attempt had given up on it. */
@@ -20,7 +23,7 @@ export async function callStep(
   input: unknown,
   timeoutMs: number,
   signal: AbortSignal,
-  { ports, running, time, refuseLate }: CallWorld,
+  { ports, pen, running, time, refuseLate }: CallWorld,
 ): Promise<ActionAnswer | 'silent' | 'not called'> {
   if (signal.aborted) return 'not called'
   const { missionId: mission_id, epoch } = running
@@ -36,6 +39,7 @@ export async function callStep(
       signal,
       mission: context,
       killWhenStuck: true,
+      artifactsMax: artifactsLeft(pen.mission),
       progress: (fraction, note) => running.heard(step.id, fraction, note),
     })
   const call = untilTaken(ask, endMs, signal, ports.clock)

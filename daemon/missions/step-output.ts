@@ -3,6 +3,7 @@ import type { PlanStep } from '../contracts/mission.ts'
 import type { ArtifactRef } from '../contracts/module.ts'
 import { DAEMON } from './facts.ts'
 import { decided } from './ledger.ts'
+import { mediaTypeOf } from './media-type.ts'
 import { type Mission, stepOf } from './mission.ts'
 import type { Pen } from './pen.ts'
 import type { ActionAnswer, Decided, MissionPorts } from './port.ts'
@@ -23,7 +24,8 @@ export async function finishedStep(
   answer: ActionAnswer,
   { ports, pen, patiently }: OutputWorld,
 ): Promise<Decided> {
-  const { instance, generation, artifacts } = answer
+  const { instance, generation } = answer
+  const artifacts = answer.artifacts.map((ref) => ({ ...ref, media_type: mediaTypeOf(ref) }))
   checkArtifacts(pen.mission, artifacts)
   return decided('mission.step_finished', DAEMON, {
     step: step.id,

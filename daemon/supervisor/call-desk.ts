@@ -106,6 +106,9 @@ export class CallDesk {
     const { instance } = replica
     if (instance === undefined) throw new NexusError('CALL_CUT', { module: moduleId, action: call.action })
     const artifacts: ArtifactRef[] = []
+    let refused: NexusError | undefined
+    let count = 0
+    let sizeBytes = 0
     try {
       const { output, cpuMs } = await instance.call({
         action: call.action,
@@ -115,6 +118,10 @@ export class CallDesk {
         ...(call.mission === undefined ? {} : { mission: call.mission }),
         ...(call.progress === undefined ? {} : { progress: call.progress }),
         artifact: async (name, mediaType, bytes) => {
+          count += 1
+          sizeBytes += bytes.byteLength
+          refused ??= tooMany(call.artifactsMax, count, sizeBytes)
+          if (refused !== undefined) throw refused
           const kept = await this.#options.keep(bytes)
           const ref: ArtifactRef = { name, sha256: kept.sha256, bytes: kept.bytes, media_type: mediaType }
           artifacts.push(ref)
@@ -124,7 +131,8 @@ export class CallDesk {
       replica.answered += 1
       const durationMs = Math.round(clock.elapsed() - startedMs)
       return { output, artifacts, instance: replica.id, generation: instance.generation, durationMs, cpuMs }
-    } catch (error) {
+    } catch (thrown) {
+      const error = refused ?? thrown
       replica.failed += 1
       if (call.killWhenStuck === true && error instanceof NexusError && error.facts['stuck'] === 1) {
         instance.kill(`its action ${call.action} ignored the end of its time`)
@@ -201,6 +209,12 @@ export class CallDesk {
     replica.set.ended(replica, action)
     this.pump()
   }
+}
+
+/** What a caller lets an action keep ends before the disk is written, not when the call is over. */
+function tooMany(max: ActionCall['artifactsMax'], count: number, bytes: number): NexusError | undefined {
+  if (max === undefined || (count <= max.count && bytes <= max.bytes)) return undefined
+  return new NexusError('ARTIFACTS_EXCEEDED', { count, bytes, count_max: max.count, bytes_max: max.bytes })
 }
 
 function isBusier(one: Replica, other: Replica): boolean {

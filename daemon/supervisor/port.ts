@@ -68,6 +68,8 @@ export interface ActionCall {
   readonly mission?: MissionContext
   /** Kill the instance when the action ignores its abort signal for the grace. */
   readonly killWhenStuck?: boolean
+  /** What it may keep as files; the caller's own limit. */
+  readonly artifactsMax?: { readonly count: number; readonly bytes: number }
   progress?(fraction: number, note: string | undefined): void
 }
 
@@ -89,6 +91,8 @@ export interface ModuleOutlook {
   readonly missionsMax?: number
   /** A call would be taken, at once or after a wait. */
   readonly callable: boolean
+  /** How many instances take calls now. */
+  readonly instances: number
   readonly generation: string | undefined
 }
 

@@ -216,6 +216,7 @@ export class Supervisor {
       locked: level === 'lock',
       ...MISSIONS_MAX[level],
       callable: unit?.callable ?? false,
+      instances: unit?.takers.length ?? 0,
       generation: unit?.generation?.id,
     }
   }

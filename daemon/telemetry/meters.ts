@@ -15,6 +15,8 @@ export interface MeterSources {
   /** Missions waiting, by lane. */
   queueDepth(): Readonly<Record<string, number>>
   approvalsPending(): number
+  /** Answers and writes of attempts that were over. */
+  staleWrites(): number
   /** Omens that stand, by level. */
   omens(): Readonly<Record<string, number>>
   /** Mean Brier score of what was predicted and came to an end, by kind. */
@@ -235,6 +237,15 @@ function addGauges(registry: Registry, sources: MeterSources): void {
   gauge('approvals_pending', 'BORDERLINE missions that wait for an operator.', [], (it) =>
     it.set(sources.approvalsPending()),
   )
+  new Counter({
+    name: 'nexus_stale_writes_total',
+    help: 'Answers and writes of attempts that were over; refused.',
+    registers: [registry],
+    collect() {
+      this.reset()
+      this.inc(sources.staleWrites())
+    },
+  })
   each('omens_active', 'Repeated patterns that stand.', 'level', () => sources.omens())
   each('prediction_brier', 'Mean squared error of probabilities; 0 is right, 0.25 a coin.', 'kind', () =>
     sources.briers(),

@@ -117,6 +117,43 @@ t.test('a thousand wait, one more is told to come back, and those who leave make
   t.strictSame([supervisor.unit('a/one').desk.waiting, world.clock.waiting], [0, 0], 'and leave no timer')
 })
 
+t.test('a caller says how much may be kept, and more is refused before it is written', async (t) => {
+  const world = new FakeWorld()
+  const kept: string[] = []
+  const code: FakeCode = {
+    action: async ({ action, artifact }) => {
+      for (const name of ['a', 'b', 'c']) {
+        const file = artifact(name, 'text/plain', Buffer.alloc(40))
+        const isKept = await file.then(
+          () => true,
+          (error) => (action === 'narrow' ? Promise.reject(error) : false),
+        )
+        if (isKept) kept.push(name)
+      }
+      throw action === 'narrow' ? new Error('never') : new NexusError('ACTION_FAILED', { reason: 'other' })
+    },
+  }
+  world.save('a/one', 'g1', code, twoActions(1))
+  const supervisor = await raise(world)
+  const call = (action: string, artifactsMax: { count: number; bytes: number }): Promise<unknown> =>
+    supervisor.call({ moduleId: 'a/one', action, input: {}, artifactsMax }).then(
+      ({ artifacts }) => artifacts,
+      (error) => error,
+    )
+
+  t.match(await call('narrow', { count: 2, bytes: 1_000 }), {
+    code: 'ARTIFACTS_EXCEEDED',
+    facts: { count: 3, bytes: 120, count_max: 2, bytes_max: 1_000 },
+  })
+  t.match(await call('narrow', { count: 9, bytes: 79 }), { code: 'ARTIFACTS_EXCEEDED', facts: { bytes: 80 } })
+  t.match(
+    await call('wide', { count: 1, bytes: 1_000 }),
+    { code: 'ARTIFACTS_EXCEEDED' },
+    'whatever it says itself',
+  )
+  t.strictSame(kept, ['a', 'b', 'a', 'a'])
+})
+
 t.test('an event costs one look for each action, however many wait', async (t) => {
   const line = new CallLine<string>()
   let looks = 0

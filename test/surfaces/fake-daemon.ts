@@ -1,6 +1,6 @@
 import type { Fact, FactDraft } from '../../daemon/contracts/fact.ts'
 import { NexusError } from '../../daemon/contracts/failure.ts'
-import type { MissionDetail } from '../../daemon/contracts/mission.ts'
+import type { MissionDetail, MissionProgress } from '../../daemon/contracts/mission.ts'
 import type { Principal, Role } from '../../daemon/contracts/roles.ts'
 import type { DaemonStatus, ModuleStatus } from '../../daemon/contracts/status.ts'
 import { Gate } from '../../daemon/gate/gate.ts'
@@ -24,6 +24,7 @@ export interface Knobs {
   readonly facts: Fact[]
   readonly credentials: Credentials[]
   readonly followers: Set<(line: object) => void>
+  readonly progress: Set<(missionId: string, progress: MissionProgress) => void>
   append(draft: FactDraft): Promise<Fact>
 }
 
@@ -40,6 +41,7 @@ export function fakeDaemon(clock: Clock): { daemon: Daemon; knobs: Knobs } {
     facts: [],
     credentials: [],
     followers: new Set(),
+    progress: new Set(),
     append: async (draft) => {
       const seq = knobs.facts.length + 1
       const fact: Fact = { ...draft, v: 1, seq, b: seq, ts: '2026-11-22T10:00:00.000Z', h: 'h' }
@@ -112,7 +114,12 @@ export function fakeDaemon(clock: Clock): { daemon: Daemon; knobs: Knobs } {
         return { mission_id: id } as MissionDetail
       },
       list: (filter) => ({ missions: [], count: 0, next: null, filter }),
+      onProgress: (listener) => {
+        knobs.progress.add(listener)
+        return () => knobs.progress.delete(listener)
+      },
       artifact: async (_, name) => {
+        if (name === 'report.pdf') return { mediaType: 'application/pdf', bytes: Buffer.from('%PDF') }
         if (name === 'report.md')
           return { mediaType: 'text/markdown; charset=utf-8', bytes: Buffer.from('# Report\n') }
         if (name === 'page.html') return { mediaType: 'text/html', bytes: Buffer.from('<script>') }

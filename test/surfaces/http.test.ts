@@ -375,11 +375,17 @@ t.test('artifacts are shown only where nothing in them can run', async (t) => {
   const { ask } = await house(t)
   const shown = await ask(`GET /v1/missions/${MISSION_ID}/artifacts/report.md`)
   const kept = await ask(`GET /v1/missions/${MISSION_ID}/artifacts/page.html`)
+  const other = await ask(`GET /v1/missions/${MISSION_ID}/artifacts/report.pdf`)
   t.strictSame(
-    [shown, kept].map(({ headers, body }) => [headers['content-type'], headers['content-disposition'], body]),
+    [shown, kept, other].map(({ headers, body }) => [
+      headers['content-type'],
+      headers['content-disposition'],
+      body,
+    ]),
     [
       ['text/markdown; charset=utf-8', 'inline; filename="report.md"', '# Report\n'],
       ['application/octet-stream', 'attachment; filename="page.html"', '<script>'],
+      ['application/pdf', 'attachment; filename="report.pdf"', '%PDF'],
     ],
   )
   t.equal((await ask(`GET /v1/missions/${MISSION_ID}/artifacts/none`)).statusCode, 404)
@@ -533,6 +539,23 @@ t.test('events refuse names of no fact and ids of no record', async (t) => {
   )
   t.equal((await ask('GET /v1/events', { headers: { 'last-event-id': 'x' } })).statusCode, 400)
   t.equal((await ask('GET /v1/events', { headers: { authorization: 'Bearer auditor' } })).statusCode, 403)
+})
+
+t.test('progress is sent to those who ask for it by name, without an id', async (t) => {
+  const { app, knobs } = await house(t)
+  const asked = await follow(app, '/v1/events?types=mission.progress,mission.ended')
+  const { text } = await follow(app, '/v1/events?types=mission.*')
+  for (const tell of knobs.progress) tell('m-1', { step: 'a', fraction: 0.5, note: 'half', at: 'now' })
+  await settle()
+
+  t.equal(
+    asked.text(),
+    'event: mission.progress\ndata: {"mission_id":"m-1","step":"a","fraction":0.5,"note":"half","at":"now"}\n\n',
+  )
+  t.equal(text(), '')
+  app.endStreams()
+  await settle()
+  t.equal(knobs.progress.size, 0)
 })
 
 t.test('a silent stream beats every fifteen seconds, and leaves no timer behind', async (t) => {

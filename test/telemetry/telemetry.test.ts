@@ -144,6 +144,7 @@ function metersOver(
     modules,
     ports,
     queueDepth: () => ({ coin: 3 }),
+    staleWrites: () => 2,
     approvalsPending: () => 2,
     omens: () => ({ warn: 1 }),
     briers: () => ({ mission: 0.25 }),

@@ -1,5 +1,5 @@
 import type { Fact } from '../../contracts/fact.ts'
-import type { MissionDetail, MissionFilter } from '../../contracts/mission.ts'
+import type { MissionDetail, MissionFilter, MissionProgress } from '../../contracts/mission.ts'
 import type { Principal } from '../../contracts/roles.ts'
 import type {
   CriticalModules,
@@ -58,6 +58,8 @@ interface MissionReader {
   get(missionId: string): MissionDetail | Promise<MissionDetail>
   /** `{missions, count, next}`, newest first. */
   list(filter: MissionFilter): object | Promise<object>
+  /** Told how far missions say they have come; returns the undoing. */
+  onProgress(listener: (missionId: string, progress: MissionProgress) => void): () => void
   /** @throws NexusError `MISSION_UNKNOWN`, `ARTIFACT_UNKNOWN`. */
   artifact(
     missionId: string,

@@ -22,6 +22,9 @@ const BATCH_BYTES_MAX = 8 * 1_048_576
 /** Types a browser shows without running anything; everything else is a download. */
 const SHOWN_TYPES = /^(text\/(plain|markdown|csv)|application\/(json|x-ndjson)|image\/png)\b/
 
+/** What could run something in a browser that ignored `attachment` is not even called by its name. */
+const ACTIVE_TYPES = /(html|xml|script)/i
+
 /** Everything about missions. */
 export function missionRoutes(app: FastifyInstance, daemon: Daemon, callers: Callers): void {
   const ask = async (operation: MissionOperation, request: FastifyRequest, key?: string) =>
@@ -83,7 +86,7 @@ export function missionRoutes(app: FastifyInstance, daemon: Daemon, callers: Cal
     const shown = SHOWN_TYPES.test(mediaType)
     const file = name.replace(/[^A-Za-z0-9._-]/g, '_')
     return reply
-      .header('content-type', shown ? mediaType : 'application/octet-stream')
+      .header('content-type', ACTIVE_TYPES.test(mediaType) ? 'application/octet-stream' : mediaType)
       .header('content-disposition', `${shown ? 'inline' : 'attachment'}; filename="${file}"`)
       .send(Buffer.from(bytes))
   })

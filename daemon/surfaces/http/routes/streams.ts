@@ -1,13 +1,15 @@
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { FACT_TYPES, type Fact } from '../../../contracts/fact.ts'
 import { NexusError } from '../../../contracts/failure.ts'
+import type { MissionProgress } from '../../../contracts/mission.ts'
 import { didYouMean } from '../../../kit/nearest.ts'
 import type { Callers } from '../callers.ts'
 import { streamFacts } from '../event-stream.ts'
 import { describe } from '../openapi.ts'
 import type { Daemon } from '../port.ts'
-import type { Streams } from '../streams.ts'
+import type { OpenStream, Streams } from '../streams.ts'
 
+const PROGRESS = 'mission.progress'
 const LOG_LINES_DEFAULT = 100
 const NDJSON = 'application/x-ndjson; charset=utf-8'
 
@@ -18,6 +20,7 @@ export function streamRoutes(app: FastifyInstance, daemon: Daemon, callers: Call
     const wanted = wantedOf(request)
     const after = afterOf(request) ?? daemon.facts.head()
     const stream = streams.open(reply, { 'content-type': 'text/event-stream; charset=utf-8' }, ':\n\n')
+    if (asksForProgress(request)) stream.onClose(daemon.missions.onProgress(progressTo(stream)))
     try {
       await streamFacts(stream, daemon.facts, after, wanted)
     } catch (cause) {
@@ -60,9 +63,26 @@ function wantedOf(request: FastifyRequest): (fact: Fact) => boolean {
     const prefix = name.endsWith('.*') ? name.slice(0, -1) : undefined
     if (prefix !== undefined && FACT_TYPES.some((type) => type.startsWith(prefix))) prefixes.push(prefix)
     else if ((FACT_TYPES as readonly string[]).includes(name)) exact.add(name)
-    else throw unknownType(name)
+    else if (name !== PROGRESS) throw unknownType(name)
   }
   return ({ type }) => exact.has(type) || prefixes.some((prefix) => type.startsWith(prefix))
+}
+
+/** Only by its name: it is no fact, has no id, and nobody who reads facts would expect it. */
+function asksForProgress(request: FastifyRequest): boolean {
+  const { types } = request.query as { types?: string }
+  return types?.split(',').includes(PROGRESS) === true
+}
+
+/** Lossy by nature: what a slow reader misses, the next word makes good. */
+function progressTo(stream: OpenStream): (missionId: string, progress: MissionProgress) => void {
+  return (mission_id, progress) => {
+    if (
+      stream.write(`event: ${PROGRESS}\ndata: ${JSON.stringify({ mission_id, ...progress })}\n\n`) === 'full'
+    ) {
+      stream.end()
+    }
+  }
 }
 
 function unknownType(name: string): NexusError {
