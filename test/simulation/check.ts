@@ -26,6 +26,9 @@ export async function check({ seed, schedules, secondsMax, path, isQuick }: Chec
   const figures = noFigures()
   const startedMs = performance.now()
   const giveBack = takeTurns()
+  const { stackTraceLimit } = Error
+  // Thousands of refusals a second: where each of them was made is asked of a replay.
+  Error.stackTraceLimit = 0
   try {
     const property = fc.asyncProperty(SCHEDULES, (schedule) => play(schedule, figures))
     const result = await fc.check(property, {
@@ -45,6 +48,7 @@ export async function check({ seed, schedules, secondsMax, path, isQuick }: Chec
     return { figures, schedules: result.numRuns, seconds, failure }
   } finally {
     giveBack()
+    Error.stackTraceLimit = stackTraceLimit
   }
 }
 

@@ -8,7 +8,7 @@ import type { MissionPorts, Question } from '../../daemon/missions/port.ts'
 import { dataPaths } from '../../daemon/storage/data-folder.ts'
 import type { RecordLog } from '../../daemon/storage/record-log.ts'
 import type { MemoryDisk } from '../support/memory-disk.ts'
-import { type Model, must } from './model.ts'
+import { type Model, must, Violation } from './model.ts'
 import { Modules } from './modules.ts'
 import { SimClock } from './sim-clock.ts'
 
@@ -45,7 +45,8 @@ export class Life {
   readonly parked: Parked[] = []
   missions: Missions | undefined
   memory: Memory | undefined
-  /** It takes orders. */
+  /** Called when it takes orders: those who tried all the while come at once. */
+  onUp: () => void = () => {}
   isUp = false
   isBroken = false
   wasFull = false
@@ -90,9 +91,9 @@ export class Life {
     return this.#isFlowing
   }
 
-  async #start(): Promise<void> {
   #records: RecordLog | undefined
 
+  async #start(): Promise<void> {
     const { model, segmentBytesMax, snapshotEvery } = this.setting
     const missions = new Missions(this.#ports())
     const replayed: Fact[] = []
@@ -127,7 +128,9 @@ export class Life {
         this.failure ??= error
       },
     })
-    memory.onFailed(() => {
+    memory.onFailed((error) => {
+      if (!this.isBroken)
+        this.failure ??= new Violation(`only a failed sync breaks the journal: ${error.message}`)
       this.isBroken = true
     })
     must(
@@ -139,6 +142,7 @@ export class Life {
     this.missions = missions
     this.isUp = true
     model.lifeBegan(this.clock.elapsed(), this.clock.now())
+    this.onUp()
     await memory.append({ type: 'daemon.started', actor: { kind: 'daemon', name: 'nexusd' }, d: {} })
     await missions.recover()
     model.lifeBegan(this.clock.elapsed(), this.clock.now())
@@ -151,14 +155,14 @@ export class Life {
       must(this.memory !== undefined, 'nothing is written before the journal is open')
       return this.memory
     }
-    return {
-      recorder: {
-        append: (draft) => memory().append(draft),
-        appendAll: (drafts) => memory().appendAll(drafts),
     const records = (): RecordLog => {
       must(this.#records !== undefined, 'nothing is folded before the records are open')
       return this.#records
     }
+    return {
+      recorder: {
+        append: (draft) => memory().append(draft),
+        appendAll: (drafts) => memory().appendAll(drafts),
       },
       calls: this.modules,
       judge: {

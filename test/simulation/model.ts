@@ -23,6 +23,8 @@ export interface ModelMission {
   decision: string
   /** An operator let it run. */
   clearance: 'none' | 'approved' | 'overridden' | 'resumed'
+  /** Then it has one try. */
+  wasOverridden: boolean
   epoch: number
   failed: number
   approvals: number
@@ -157,6 +159,7 @@ export class Model {
       status: BIRTH[decision],
       decision,
       clearance: 'none',
+      wasOverridden: false,
       epoch: 0,
       failed: 0,
       approvals: 0,
@@ -188,6 +191,7 @@ export class Model {
     }
     if (event === 'approved') mission.approvals += 1
     if (event === 'approved' || event === 'overridden' || event === 'resumed') mission.clearance = event
+    if (event === 'overridden') mission.wasOverridden = true
     if (event === 'rejudged') Object.assign(mission, { decision: 'BORDERLINE', clearance: 'none' })
     if (event === 'resumed') {
       for (const step of mission.steps.values()) {
@@ -238,7 +242,7 @@ export class Model {
     must(!wasCancelled, `${id} was cancelled while a step ran, so it cannot be ${event}`)
     mission.seenMs += elapsedMs - mission.claimedAtMs
     if (event === 'attempt_ended' || event === 'interrupted') mission.spentMs += d.duration_ms ?? 0
-    const triesMax = mission.clearance === 'overridden' ? 1 : mission.attemptsMax
+    const triesMax = mission.wasOverridden ? 1 : mission.attemptsMax
     const isFailure = event === 'failed' || (event === 'attempt_ended' && d.outcome === 'failed')
     if (isFailure) {
       mission.failed += 1

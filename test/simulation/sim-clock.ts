@@ -36,8 +36,9 @@ export class SimClock implements Clock {
 
   /** How long until the next timer rings. */
   get nextInMs(): number | undefined {
-    const [next] = this.#timers.toSorted((a, b) => a.atMs - b.atMs)
-    return next && next.atMs - this.#elapsedMs
+    let atMs = Number.POSITIVE_INFINITY
+    for (const timer of this.#timers) atMs = Math.min(atMs, timer.atMs)
+    return atMs === Number.POSITIVE_INFINITY ? undefined : atMs - this.#elapsedMs
   }
 
   /** Lets `byMs` pass; each timer rings at its time, and what it starts goes on before the next one. */

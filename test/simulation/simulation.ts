@@ -45,7 +45,13 @@ export async function play(
 }
 
 const APPROVAL_MS = 20_000
-const PLANS = [['once'], ['again'], ['again', 'once'], ['once', 'again', 'once']] as const
+/** One after the other, unless they say what they need. */
+const PLANS: readonly (readonly { readonly uses: string; readonly needs?: string[] }[])[] = [
+  [{ uses: 'once' }],
+  [{ uses: 'again' }, { uses: 'once' }],
+  [{ uses: 'once' }, { uses: 'again', needs: [] }, { uses: 'once', needs: ['s0', 's1'] }],
+  [{ uses: 'once' }, { uses: 'again' }, { uses: 'once', needs: ['s0'] }],
+]
 /** What a start without room may end with. */
 const FULL: readonly string[] = ['JOURNAL_FULL', 'ENOSPC']
 const POWER: readonly CrashMode[] = ['nothing', 'torn', 'sectors', 'everything']
@@ -241,11 +247,15 @@ class Simulation {
     const key = which & 1 ? `key ${(which >>> 1) & 1}` : undefined
     // Few bodies to a key, so that both sameness and conflict are met.
     const goal = key === undefined ? `${kind} ${++this.#goals}` : `safe ${key} ${how & 1}`
-    const plan = PLANS[key === undefined ? (how >>> 2) & 3 : 2] ?? PLANS[0]
+    const plan = PLANS[key === undefined ? (how >>> 2) & 3 : 1] ?? []
     const body: MissionCreate = {
       goal,
       category: how & 16 ? 'coin' : 'forge',
-      plan: plan.map((action, index) => ({ id: `s${index}`, uses: `sim/module/${action}` })),
+      plan: plan.map(({ uses, ...more }, index) => ({
+        id: `s${index}`,
+        uses: `sim/module/${uses}`,
+        ...more,
+      })),
       max_attempts: 1 + ((how >>> 5) % 3),
       constraints: { max_time_seconds: 5 },
     }
@@ -297,7 +307,7 @@ class Simulation {
         }
         case 'run with key':
           await missions.run(OPERATOR, { mission_id: id, wait_ms: 0 })
-          return () => must(askedAtMs < wasDueAtMs, `${id} expired before somebody ran it`)
+          return () => undefined
         case 'override':
           await missions.run(OPERATOR, { mission_id: id, wait_ms: 0, override: true, reason: 'I know' })
           return () => undefined
@@ -456,6 +466,11 @@ class Simulation {
     const downMs = Math.floor(this.#chance.next() * 3_000)
     this.#life = new Life(next, clock.now() + downMs, this.#setting, this.#mood)
     if (!isFlowing) this.#life.halt()
+    const eager = Math.floor(this.#chance.next() * 3)
+    const pick = (): number => Math.floor(this.#chance.next() * 128)
+    this.#life.onUp = () => {
+      for (let order = 0; order < eager; order += 1) this.#decide(pick(), pick())
+    }
     this.#begin()
     await this.#rest()
     this.#life.halt()
