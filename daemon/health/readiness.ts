@@ -34,7 +34,9 @@ export function judgeReadiness(question: ReadinessQuestion): Readiness {
     }
   }
   const ratio = total === 0 ? 0 : unhealthy / total
-  if (ratio > question.unhealthyRatioMax) reasons.push(`${unhealthy} of ${total} modules are unhealthy`)
+  if (ratio > question.unhealthyRatioMax) {
+    reasons.push(`${unhealthy} of ${total} modules are unhealthy: ${unhealthyOnes(modules)}`)
+  }
   const details = {
     total_modules: total,
     healthy_modules: healthy,
@@ -43,6 +45,16 @@ export function judgeReadiness(question: ReadinessQuestion): Readiness {
   }
   return { ready: reasons.length === 0, timestamp, details, reasons }
 }
+
+/** The first of them, with their states: who reads a reason wants to know where to begin. */
+function unhealthyOnes(modules: readonly ModuleBrief[]): string {
+  const sick = modules.filter(({ health }) => health.status === 'unhealthy')
+  const named = sick.slice(0, NAMED_MAX).map(({ module_id, state }) => `${module_id} is ${state}`)
+  return [...named, ...(sick.length > NAMED_MAX ? ['…'] : [])].join(', ')
+}
+
+/** A reason is a line, not a list. */
+const NAMED_MAX = 3
 
 /** True when every critical module has a ready, well instance, or there is none. */
 export function judgeCritical(modules: readonly ModuleBrief[], timestamp: number): CriticalModules {

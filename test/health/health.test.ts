@@ -91,7 +91,12 @@ t.test("one unhealthy module in five is borne, two are not: the specification's 
     question([...four.slice(1), status('a/1', 'unhealthy'), status('a/5', 'unhealthy')]),
   )
   t.strictSame([borne.ready, borne.details.health_ratio], [true, 0.8])
-  t.strictSame([not.ready, not.reasons], [false, ['2 of 5 modules are unhealthy']])
+  t.strictSame(
+    [not.ready, not.reasons],
+    [false, ['2 of 5 modules are unhealthy: a/1 is failed, a/5 is failed']],
+  )
+  const all = judgeReadiness(question([1, 2, 3, 4].map((n) => status(`a/${n}`, 'unhealthy'))))
+  t.match(all.reasons, [/: a\/1 is failed, a\/2 is failed, a\/3 is failed, …$/])
 })
 
 t.test(
