@@ -1,5 +1,6 @@
 import { ask, read } from '../../aeon-interface/client.ts'
 import type { Fact } from '../../daemon/contracts/fact.ts'
+import type { MissionProgress } from '../../daemon/contracts/mission.ts'
 import type { Cli } from './cli.ts'
 import { CliError } from './exit.ts'
 
@@ -11,6 +12,8 @@ export interface FollowOptions {
   /** Called when facts begin to come: what is asked from now on, the facts since then tell the rest of. */
   readonly onOpen?: () => void
   readonly onFact: (fact: Fact) => void
+  /** What running steps say of themselves; comes where `types` names `mission.progress`. */
+  readonly onProgress?: (progress: MissionProgress & { readonly mission_id: string }) => void
   readonly signal: AbortSignal
 }
 
@@ -20,7 +23,7 @@ export interface FollowOptions {
  * @throws DaemonUnreachable, DaemonError; CliError when the daemon ends the stream.
  */
 export async function follow(cli: Cli, options: FollowOptions): Promise<void> {
-  const { types, onOpen, onFact, signal } = options
+  const { types, onOpen, onFact, onProgress, signal } = options
   let after = options.after
   let opened = false
   for (;;) {
@@ -28,6 +31,10 @@ export async function follow(cli: Cli, options: FollowOptions): Promise<void> {
     const parser = new EventParser(({ event, data }) => {
       if (event === 'lagged') {
         lagged = true
+        return
+      }
+      if (event === 'mission.progress') {
+        onProgress?.(JSON.parse(data))
         return
       }
       const fact: Fact = JSON.parse(data)

@@ -1,6 +1,12 @@
 import type { Fact } from '../../daemon/contracts/fact.ts'
-import type { MissionDetail, MissionStep, MissionView, Validation } from '../../daemon/contracts/mission.ts'
-import { clean, duration, fields, since, size, table, tone } from './text.ts'
+import type {
+  MissionDetail,
+  MissionProgress,
+  MissionView,
+  Validation,
+} from '../../daemon/contracts/mission.ts'
+import { stepsText } from './mission-steps.ts'
+import { age, clean, duration, fields, since, size, table, tone } from './text.ts'
 
 /** What create answers. */
 export interface CreatedMission {
@@ -28,6 +34,9 @@ export function missionsText(missions: readonly MissionView[], nowMs: number): s
       { head: 'SCORE', align: 'right', cell: ({ score }) => score.toFixed(1) },
       { head: 'TOOK', align: 'right', cell: (mission) => duration(mission.duration_ms) },
       { head: 'AGE', align: 'right', cell: (mission) => since(mission.created_at, nowMs) },
+      ...(missions.some(({ expires_at }) => expires_at !== undefined)
+        ? [{ head: 'EXPIRES', cell: (mission: MissionView) => until(mission.expires_at, nowMs) }]
+        : []),
       { head: 'GOAL', cell: ({ goal }) => goal },
     ],
     missions,
@@ -69,7 +78,7 @@ export function validationText(validation: Validation): string {
 
 /** @param judged - Whether to tell how it was judged, too. */
 export function missionText(mission: MissionDetail, nowMs: number, judged = true): string {
-  const { status, error, approval } = mission
+  const { status, error, approval, awaiting, progress } = mission
   const parts = [
     fields([
       ['mission', mission.mission_id],
@@ -82,17 +91,27 @@ export function missionText(mission: MissionDetail, nowMs: number, judged = true
       ['limits', `${mission.constraints.max_time_seconds} s, ${mission.constraints.max_steps} steps`],
       ['plan', `${mission.plan.length} steps (${mission.plan_source})`],
       ['attempts', mission.attempts.length === 0 ? undefined : String(mission.attempts.length)],
+      ['retry of', mission.retry_of],
+      ['progress', progress === undefined ? undefined : progressText(progress)],
       [
-        'approved',
-        approval === null ? undefined : `by ${approval.by}${approval.reason ? `: ${approval.reason}` : ''}`,
+        approval?.kind ?? 'approved',
+        approval === null
+          ? undefined
+          : `by ${approval.by} at ${approval.at}${approval.reason ? `: ${approval.reason}` : ''}`,
       ],
+      ['for', approval === null ? undefined : `digest ${approval.digest}`],
+      [
+        'expires',
+        awaiting && `${until(awaiting.expires_at, nowMs)} (${awaiting.expires_at}) unless somebody decides`,
+      ],
+      ['would approve', awaiting && `${awaiting.covers.join(', ')}: digest ${awaiting.digest}`],
       ['error', error === undefined ? undefined : `${error.code}: ${error.message}`],
       ['result', mission.result === undefined ? undefined : JSON.stringify(mission.result)],
       ...mission.artifacts.map(
         ({ name, bytes, media_type }) => ['artifact', `${name} (${media_type}, ${size(bytes)})`] as const,
       ),
     ]),
-    mission.steps.length === 0 ? '' : `\n${stepsText(mission.steps)}`,
+    mission.steps.length === 0 ? '' : `\n${stepsText(mission)}`,
     judged ? `\n${validationText(mission.validation)}` : '',
   ]
   return parts.join('')
@@ -104,6 +123,18 @@ export function factLine({ ts, type, d }: Fact): string {
     .map((key) => d[key])
     .filter((value) => typeof value === 'string' || typeof value === 'number')
   return `${ts}  ${type}  ${clean(told.join(' '))}`.trimEnd()
+}
+
+/** How far a running step says it is. */
+export function progressText({ step, fraction, note }: MissionProgress): string {
+  return clean(`${step} ${Math.round(fraction * 100)} %${note === null ? '' : `: ${note}`}`)
+}
+
+/** `in 6d`; `now` when it is due. */
+function until(time: string | undefined, nowMs: number): string {
+  if (time === undefined) return '-'
+  const leftMs = Date.parse(time) - nowMs
+  return leftMs <= 0 ? 'now' : `in ${age(leftMs)}`
 }
 
 interface ShownAxis {
@@ -128,17 +159,4 @@ const NEXT: Readonly<Partial<Record<MissionView['status'], string>>> = {
   queued: 'it runs by itself',
   awaiting_approval: 'it waits for `nexus missions approve`',
   suggestion: 'it will not run',
-}
-
-function stepsText(steps: readonly MissionStep[]): string {
-  return table<MissionStep>(
-    [
-      { head: 'STEP', cell: ({ id }) => id },
-      { head: 'USES', cell: ({ uses }) => uses },
-      { head: 'STATUS', cell: ({ status }) => status },
-      { head: 'TOOK', align: 'right', cell: (step) => duration(step.duration_ms) },
-      { head: 'ERROR', cell: ({ error }) => (error === undefined ? '' : `${error.code}: ${error.message}`) },
-    ],
-    steps,
-  )
 }

@@ -1,10 +1,10 @@
 import type { Fact } from '../../daemon/contracts/fact.ts'
-import type { MissionDetail, MissionStatus } from '../../daemon/contracts/mission.ts'
+import type { MissionDetail, MissionProgress, MissionStatus } from '../../daemon/contracts/mission.ts'
 import { sleep } from '../../daemon/kit/clock.ts'
 import type { Cli } from './cli.ts'
 import { follow } from './events.ts'
 import { CliError, EXIT } from './exit.ts'
-import { factLine } from './mission-text.ts'
+import { factLine, progressText } from './mission-text.ts'
 
 /** Statuses that a mission does not leave by itself. */
 const ENDED: readonly MissionStatus[] = [
@@ -44,8 +44,14 @@ export async function waitForEnd(
     if (!cli.json) cli.print(`${factLine(fact)}\n`)
     look()
   }
+  const onProgress = (progress: MissionProgress & { readonly mission_id: string }): void => {
+    if (progress.mission_id === missionId && !cli.json) {
+      cli.print(`${progress.at}  progress  ${progressText(progress)}\n`)
+    }
+  }
   try {
-    const following = follow(cli, { types: ['mission.*'], onOpen: look, onFact, signal: ended.signal })
+    const types = ['mission.*', 'mission.progress']
+    const following = follow(cli, { types, onOpen: look, onFact, onProgress, signal: ended.signal })
     return await Promise.race([
       found.promise,
       following.then(() => found.promise),

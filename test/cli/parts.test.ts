@@ -18,12 +18,13 @@ import { CliError, exitFor, tell } from '../../bin/cli/exit.ts'
 import { omensText, predictionsText, runesText, skillText } from '../../bin/cli/insight.ts'
 import { namedKey, operatorKey } from '../../bin/cli/key.ts'
 import { Fresh, logText } from '../../bin/cli/logs.ts'
-import { validationText } from '../../bin/cli/mission-text.ts'
+import { missionsText, missionText, progressText, validationText } from '../../bin/cli/mission-text.ts'
 import { createBody } from '../../bin/cli/missions.ts'
 import { explanationText, reloadSentence } from '../../bin/cli/module-text.ts'
 import { jsonLines, readEnd } from '../../bin/cli/tail.ts'
 import { age, clean, duration, fields, size, table } from '../../bin/cli/text.ts'
 import { NexusError } from '../../daemon/contracts/failure.ts'
+import type { MissionDetail } from '../../daemon/contracts/mission.ts'
 import { shortDir } from '../support/short-dir.ts'
 
 t.test('every way to fail has the exit code that scripts rely on', async (t) => {
@@ -468,4 +469,63 @@ t.test('settings are shown without what opens anything', async (t) => {
     tokens: [{ principal: 'ci', sha256: '[redacted]' }],
     modules: { 'a/b': { config: { api_key: '[redacted]', url: '[redacted]', passwords: ['[redacted]'] } } },
   })
+})
+
+t.test('a mission shows its approval, what waits and until when, and its steps as a graph', async (t) => {
+  const nowMs = Date.UTC(2026, 10, 22, 10)
+  const digest = 'ab'.repeat(32)
+  const plan = [
+    { id: 'fetch', uses: 'a/b/fetch' },
+    { id: 'left', uses: 'a/b/left' },
+    { id: 'right', uses: 'a/b/right', needs: ['fetch'] },
+    { id: 'join', uses: 'a/b/join', needs: ['left', 'right'] },
+    { id: 'alone', uses: 'a/b/alone', needs: [] },
+  ]
+  const mission = {
+    mission_id: 'm-1',
+    goal: 'g',
+    category: 'coin',
+    status: 'awaiting_approval',
+    because: 'it waits',
+    decision: 'BORDERLINE',
+    score: 48,
+    created_at: '2026-11-22T09:00:00.000Z',
+    principal: 'anna',
+    duration_ms: null,
+    constraints: { max_time_seconds: 60, max_steps: 5 },
+    plan,
+    plan_source: 'given',
+    attempts: [],
+    artifacts: [],
+    approval: null,
+    expires_at: '2026-11-24T22:00:00.000Z',
+    awaiting: { since: '', expires_at: '2026-11-24T22:00:00.000Z', digest, covers: ['goal', 'plan'] },
+    steps: plan.map(({ id, uses }) => ({ id, uses, status: 'pending', started_at: null, duration_ms: null })),
+  } as unknown as MissionDetail
+  const steps = [
+    'STEP      AFTER        USES       STATUS   TOOK  ERROR',
+    'fetch     -            a/b/fetch  pending     -',
+    '  left    fetch        a/b/left   pending     -',
+    '  right   fetch        a/b/right  pending     -',
+    '    join  left, right  a/b/join   pending     -',
+    'alone     -            a/b/alone  pending     -',
+  ]
+
+  t.strictSame(missionText(mission, nowMs, false).trimEnd().split('\n').slice(-6), steps)
+  t.match(missionText(mission, nowMs, false), /expires +in 2d \(2026-11-24T22:00:00\.000Z\) unless/)
+  t.match(missionText(mission, nowMs, false), /would approve +goal, plan: digest abab/)
+  t.match(missionsText([mission], nowMs), /AGE +EXPIRES +GOAL\n.* in 2d +g/)
+  t.notMatch(missionsText([{ ...mission, expires_at: undefined } as never], nowMs), /EXPIRES/)
+  const approval = {
+    kind: 'overridden',
+    by: 'op',
+    at: '2026-11-22T09:30:00.000Z',
+    reason: 'I know',
+    digest,
+  } as const
+  t.match(
+    missionText({ ...mission, approval, retry_of: 'm-0' }, nowMs, false),
+    /retry of +m-0\n(.*\n)*overridden +by op at 2026-11-22T09:30:00\.000Z: I know\nfor +digest abab/,
+  )
+  t.equal(progressText({ step: 's', fraction: 0.456, note: 'half\u001b[2J', at: '' }), 's 46 %: half')
 })
