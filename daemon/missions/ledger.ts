@@ -81,7 +81,7 @@ export class Ledger implements Pick<MissionStore, 'create' | 'change'>, MissionQ
 
   change(id: MissionId, wanted: string, decide: (mission: Mission) => Decided | undefined): Promise<Mission> {
     return this.#turns.run(id, async () => {
-      const mission = await this.find(id)
+      const mission = this.#shelf.get(id) ?? (await this.find(id))
       const decided = decide(mission)
       if (decided === undefined) return mission
       const epoch = mission.status === 'running' ? mission.epoch : undefined
@@ -92,7 +92,7 @@ export class Ledger implements Pick<MissionStore, 'create' | 'change'>, MissionQ
 
   claim(id: MissionId, mayRun: (mission: Mission) => ClaimVerdict): Promise<Mission | undefined> {
     return this.#turns.run(id, async () => {
-      const mission = await this.find(id)
+      const mission = this.#shelf.get(id) ?? (await this.find(id))
       if (mission.status !== 'queued') return undefined
       const verdict = mayRun(mission)
       if (!verdict.claim) {
