@@ -186,7 +186,8 @@ export class Engine {
     let running: Running | undefined
     let leave: (() => void) | undefined
     try {
-      leave = this.#slots.take(this.#ledger.get(id))
+      // One that was at rest is read from the disk before it is in memory again.
+      leave = this.#slots.take(this.#shelf.get(id) ?? (await this.#ledger.find(id)))
       if (leave === undefined) return
       const claimed = await this.#ledger.claim(id, (mission) =>
         claimVerdict(mission, queueWaitMs, this.#ports),
