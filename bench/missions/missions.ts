@@ -1,6 +1,7 @@
 import { execFile } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
+import { median } from '../kit/numbers.ts'
 import { printTable } from '../kit/table.ts'
 import { type AloneFigure, measureAlone } from './alone.ts'
 import { type LimitFigure, measureLimit } from './limit.ts'
@@ -25,10 +26,10 @@ export interface MissionsOptions {
 
 /** Everything that was measured; what is absent was not asked for, a sentence says why something could not be. */
 export interface MissionsFigures {
-  readonly limit?: LimitFigure | string
+  readonly limit?: LimitFigure
   /** By the name of the way. */
   readonly nexus: Readonly<Record<string, ThroughputFigure | string>>
-  readonly enginePerSecond?: number | string
+  readonly enginePerSecond?: number
   readonly alone?: AloneFigure | string
   /** By the name of the contender. */
   readonly queues: Readonly<Record<string, Partial<QueueFigure> | string>>
@@ -53,30 +54,40 @@ export async function missions(options: MissionsOptions): Promise<MissionsFigure
   const attempt = makeAttempt(options.say)
   const absent = missingNexus()
 
-  const limit = await attempt('the disk', () => measureLimit(root, count))
-  const nexus: Record<string, ThroughputFigure | string> = {}
-  for (const [name, way] of Object.entries(WAYS)) {
-    if (!isIn('nexus') || !wanted(way.how === 'batch' ? 'batch' : 'throughput')) continue
-    nexus[name] = absent ?? (await attempt(`NEXUS ${name}`, () => measureThroughput(root, way, count)))
-  }
-  const queues: Record<string, Partial<QueueFigure> | string> = {}
-  for (const contender of CONTENDERS) {
-    const { name, queue } = contender
-    if (!isIn(queue) || !(wanted('throughput') || wanted('alone'))) continue
-    const { peersDir } = options
-    const measure = () => measureQueue(contender, peersDir, root, count, wanted)
-    queues[name] = contender.missing(peersDir) ?? (await attempt(name, measure))
+  const limits: LimitFigure[] = []
+  const nexus: Record<string, (ThroughputFigure | string)[]> = {}
+  const queues: Record<string, (Partial<QueueFigure> | string)[]> = {}
+  const engines: number[] = []
+  const alones: (AloneFigure | string)[] = []
+  // By turns, so that all meet the same machine; the median counts.
+  for (let round = 0; round < (quick ? 1 : ROUNDS); round += 1) {
+    keep(limits, await attempt('the disk', () => measureLimit(root, count)))
+    for (const [name, way] of Object.entries(WAYS)) {
+      if (!isIn('nexus') || !wanted(way.how === 'batch' ? 'batch' : 'throughput')) continue
+      const figure = absent ?? (await attempt(`NEXUS ${name}`, () => measureThroughput(root, way, count)))
+      nexus[name] = [...(nexus[name] ?? []), figure]
+    }
+    for (const contender of CONTENDERS) {
+      const { name, queue } = contender
+      if (!isIn(queue) || !(wanted('throughput') || wanted('alone'))) continue
+      const { peersDir } = options
+      const measure = () => measureQueue(contender, peersDir, root, count, wanted)
+      const figure = contender.missing(peersDir) ?? (await attempt(name, measure))
+      queues[name] = [...(queues[name] ?? []), figure]
+    }
+    if (isIn('nexus') && wanted('alone')) {
+      const measure = () => measureAlone(root, count / ALONE_SHARE)
+      alones.push(absent ?? (await attempt('NEXUS, one mission alone', measure)))
+    }
+    if (isIn('nexus') && wanted('engine'))
+      keep(engines, await attempt('the engine alone', () => runEngine(root, count)))
   }
   const figures: MissionsFigures = {
-    limit,
-    nexus,
-    queues,
-    ...(isIn('nexus') && wanted('engine')
-      ? { enginePerSecond: await attempt('the engine alone', () => runEngine(root, count)) }
-      : {}),
-    ...(isIn('nexus') && wanted('alone')
-      ? { alone: absent ?? (await attempt('NEXUS, one mission alone', () => measureAlone(root, count / 40))) }
-      : {}),
+    nexus: mapOf(nexus, middleOf),
+    queues: mapOf(queues, middleOf),
+    ...(limits.length > 0 ? { limit: middle(limits) } : {}),
+    ...(engines.length > 0 ? { enginePerSecond: median(engines) } : {}),
+    ...(alones.length > 0 ? { alone: middleOf(alones) } : {}),
     ...(isIn('nexus') && wanted('history')
       ? { scale: absent ?? (await attempt('history', () => measureHistory(options))) }
       : {}),
@@ -84,6 +95,26 @@ export async function missions(options: MissionsOptions): Promise<MissionsFigure
   printTable(tableOf(figures))
   if (figures.scale !== undefined) printTable(scaleTable(figures.scale))
   return figures
+}
+
+/** The figure of the middle round, value by value; a sentence when there was no good round. */
+function middleOf<T extends object>(rounds: readonly (T | string)[]): T | string {
+  const good = rounds.filter((round): round is T => typeof round === 'object')
+  return good.length > 0 ? middle(good) : ((rounds[0] as string | undefined) ?? 'failed')
+}
+
+function middle<T extends object>(rounds: readonly T[]): T {
+  const names = Object.keys(rounds[0] ?? {}) as (keyof T)[]
+  const values = names.map((name) => [name, median(rounds.map((round) => Number(round[name])))])
+  return Object.fromEntries(values) as T
+}
+
+function mapOf<T, U>(all: Readonly<Record<string, T>>, change: (one: T) => U): Record<string, U> {
+  return Object.fromEntries(Object.entries(all).map(([name, one]) => [name, change(one)]))
+}
+
+function keep<T>(list: T[], one: T | string): void {
+  if (typeof one !== 'string') list.push(one)
 }
 
 /** What one of them cannot do says something about it; the others are measured all the same. */
@@ -114,6 +145,9 @@ async function runEngine(root: string, count: number): Promise<number> {
   return Number(stdout)
 }
 
-const MISSIONS = 20_000
+const MISSIONS = 10_000
+const ROUNDS = 3
+/** One after the other takes its time. */
+const ALONE_SHARE = 40
 const QUICK_MISSIONS = 2_000
 const ENGINE_MS = 120_000

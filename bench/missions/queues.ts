@@ -16,6 +16,8 @@ export interface Contender {
   start(root: string): Promise<Server>
   /** One after the other for the median; those that poll are slow. */
   readonly alone: number
+  /** How much of the load it is given: slow ones need no more of it to show how slow. */
+  readonly share: number
 }
 
 export const CONTENDERS: readonly Contender[] = [
@@ -40,10 +42,11 @@ export async function measureQueue(
   contender: Contender,
   peersDir: string,
   root: string,
-  jobs: number,
+  load: number,
   wanted: (row: 'throughput' | 'alone') => boolean,
 ): Promise<Partial<QueueFigure>> {
-  const { queue } = contender
+  const { queue, share } = contender
+  const jobs = Math.ceil(load * share)
   const server = await contender.start(root)
   const order: Place = { peersDir, queue, port: server.port, children: new Set() }
   try {
@@ -123,6 +126,7 @@ function bullmq(fsync: 'always' | 'everysec', name: string, durable: boolean): C
     missing: (peersDir) => missingPackage(peersDir, 'bullmq') ?? missingRedis(),
     start: (root) => startRedis(root, fsync),
     alone: 300,
+    share: 1,
   }
 }
 
@@ -135,6 +139,7 @@ function onPostgres(queue: 'pg-boss' | 'graphile-worker', alone: number): Conten
       missingPackage(peersDir, queue) ?? missingPackage(peersDir, 'pg') ?? missingPostgres(),
     start: startPostgres,
     alone,
+    share: 0.2,
   }
 }
 

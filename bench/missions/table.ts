@@ -78,11 +78,11 @@ function perSecondOf(figure: Partial<QueueFigure> | string | undefined): number 
 }
 
 function details(figure: ThroughputFigure): string {
-  const { createdPerSecond, createP50Ms, createP99Ms, clientBusy, daemonBusy } = figure
+  const { createdPerSecond, createP50Ms, createP99Ms, clientBusy, daemonCpuMs, hostsCpuMs } = figure
   return [
     `handed in ${show(createdPerSecond)}/s`,
     `answers p50 ${show(createP50Ms)} ms, p99 ${show(createP99Ms)}`,
-    `processors used: client ${show(clientBusy)}, daemon ${show(daemonBusy)}`,
+    `processor time of each: daemon ${show(daemonCpuMs)} ms, hosts ${show(hostsCpuMs)}; client busy ${show(clientBusy)}`,
   ].join('; ')
 }
 

@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { sleep } from '../kit/numbers.ts'
-import { cpuMs } from '../kit/processes.ts'
+import { cpuMs, treeOf } from '../kit/processes.ts'
 import type { ClientOrder, ClientReport } from './client.ts'
 import { type MissionSite, withSite } from './site.ts'
 
@@ -18,9 +18,11 @@ export interface ThroughputFigure {
   readonly createdPerSecond: number
   readonly createP50Ms: number
   readonly createP99Ms: number
-  /** Share of a processor that the client used, and the daemon. */
+  /** Share of a processor that the client used: above 0.9 it is the client that is measured. */
   readonly clientBusy: number
-  readonly daemonBusy: number
+  /** Processor time of each mission in milliseconds: less a matter of who else is on the machine than the rate. */
+  readonly daemonCpuMs: number
+  readonly hostsCpuMs: number
 }
 
 export interface ThroughputWay {
@@ -54,7 +56,8 @@ export async function load(
   missions: number,
 ): Promise<ThroughputFigure | string> {
   const before = await endedSoFar(site)
-  const [cpuBeforeMs, sinceMs] = [cpuMs([site.pid]), performance.now()]
+  const hosts = treeOf(site.pid).filter((pid) => pid !== site.pid)
+  const [daemonBeforeMs, hostsBeforeMs] = [cpuMs([site.pid]), cpuMs(hosts)]
   const target = over === 'tcp' ? { host: '127.0.0.1', port: site.tcpPort } : { path: site.socketPath }
   const inFlight =
     how === 'batch' ? { connections: BATCHES, perBatch: PER_BATCH } : { connections: CONNECTIONS }
@@ -71,7 +74,8 @@ export async function load(
     createP50Ms: report.p50Ms,
     createP99Ms: report.p99Ms,
     clientBusy: report.busy,
-    daemonBusy: (cpuMs([site.pid]) - cpuBeforeMs) / (performance.now() - sinceMs),
+    daemonCpuMs: (cpuMs([site.pid]) - daemonBeforeMs) / missions,
+    hostsCpuMs: (cpuMs(hosts) - hostsBeforeMs) / missions,
   }
 }
 
