@@ -4,6 +4,7 @@ import type { Fact, FactDraft } from '../../daemon/contracts/fact.ts'
 import { NexusError } from '../../daemon/contracts/failure.ts'
 import type { ActionSpecification } from '../../daemon/contracts/manifest.ts'
 import type { MissionCreate, MissionDetail, PlanStep, Validation } from '../../daemon/contracts/mission.ts'
+import type { ArtifactRef } from '../../daemon/contracts/module.ts'
 import { seededChance } from '../../daemon/kit/chance.ts'
 import { Missions } from '../../daemon/missions/missions.ts'
 import { planIssues } from '../../daemon/missions/plan.ts'
@@ -89,6 +90,8 @@ export class World {
   readonly actions = new Map<string, { spec: ActionSpecification; behave: Behave }>()
   readonly calls: ActionOrder[] = []
   readonly locked = new Set<string>()
+  /** What the next answer names as its files. */
+  artifacts: ArtifactRef[] = []
   /** How many of every module take calls. */
   instances = 1
   readonly notCallable = new Set<string>()
@@ -198,7 +201,7 @@ export class World {
     this.calls.push(order)
     const output = await entry.behave(order)
     const common = { instance: `${order.moduleId}#1`, generation: 'ab12cd34', durationMs: 5, cpuMs: 2 }
-    return { output, artifacts: [], ...common }
+    return { output, artifacts: this.artifacts.splice(0), ...common }
   }
 
   #judge(question: Question): Validation {
