@@ -66,6 +66,7 @@ export type ModuleAct =
  *
  * `reloading` keeps the old generation serving until the next one has settled, so a reload that fails costs nothing.
  * `stop` is understood wherever code may run and always ends at rest; a retry is a timer, so it can be stopped too.
+ * `locked` is never entered: what omens lock goes on as it is, and is only shown so (`omened.ts`).
  */
 // biome-ignore format: a table
 export const LIFECYCLE = {
@@ -110,5 +111,5 @@ export const LIFECYCLE = {
                 stop:       { to: 'stopped',   act: 'rest' } },
   failed:     { start:      { to: 'starting',  act: 'bring' },    renew:      { to: 'starting',  act: 'bring' },
                 invalidate: { to: 'invalid',   act: 'reject' },   stop:       { to: 'stopping',  act: 'halt' } },
-  locked:     { start:      { to: 'starting',  act: 'bring' },    stop:       { to: 'stopping',  act: 'halt' } },
+  locked:     {},
 } as const satisfies StateTable<ModuleState, ModuleEvent, ModuleAct>

@@ -44,15 +44,21 @@ export function effectOf({
   level,
   because,
   held,
-  probation_until: probation,
+  probation_until: untilTime,
 }: ModuleOmen): string | undefined {
-  const after = probation === null ? '' : `; until ${probation} it is locked again at the seventh failure`
-  if (held) return `an omen over it is held, since its cause is a common one (${because})`
-  if (level === 'intervene') {
-    return `one of its missions runs at a time, none without approval, and its restarts take twice as long, until ${because ?? 'its omen'} is over${after}`
-  }
-  if (level === 'warn') return `its missions lose trust until ${because ?? 'its omen'} is over${after}`
-  return probation === null ? undefined : after.slice(2)
+  if (held) return `its omen is held, since many modules fail at once (${because})`
+  const effect = EFFECTS[level]
+  const said = [
+    ...(effect === undefined ? [] : [`${effect} until this is over: ${because}`]),
+    ...(untilTime === null ? [] : [`until ${untilTime} it is locked again at the seventh failure`]),
+  ]
+  return said.length === 0 ? undefined : said.join('; ')
+}
+
+const EFFECTS: Readonly<Partial<Record<ModuleOmen['level'], string>>> = {
+  warn: 'its missions lose trust',
+  intervene:
+    'one of its missions runs at a time, none without approval, and its restarts wait twice as long,',
 }
 
 /**

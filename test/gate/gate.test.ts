@@ -259,6 +259,22 @@ t.test('no operator key and nothing that looks like one reaches journal or missi
   ])
 })
 
+t.test('what needs the operator key is refused to everybody else, and its reason is on record', async (t) => {
+  const { gate, happened, facts } = house()
+  const params = { module_id: 'a/b', reason: 'mended' }
+  t.strictSame(
+    [
+      await refused(gate.command(as('admin'), 'unlock_module', params)),
+      await refused(gate.command(as('viewer'), 'unlock_module', params)),
+      await refused(gate.command(as('admin', 'key'), 'unlock_module', { module_id: 'a/b' })),
+    ],
+    ['OPERATOR_KEY_REQUIRED', 'PERMISSION_DENIED', 'BAD_REQUEST'],
+  )
+  t.notOk(happened.some((entry) => (entry as unknown[])[0] === 'effect'))
+  await gate.command(as('admin', 'key'), 'unlock_module', { ...params, operator_key: KEY })
+  t.match(facts.find(({ type }) => type === 'command.intended')?.d, { command: 'unlock_module', params })
+})
+
 t.test('a record of parameters leaves the operator key out', async (t) => {
   t.strictSame(summariseParams({ module_id: 'a/b', operator_key: KEY }), { module_id: 'a/b' })
 })
