@@ -156,7 +156,7 @@ export class Maintenance {
       const due = judgeDue(entry, nowMs)
       if (due.now === 'nothing') nextMs = Math.min(nextMs, due.nextMs ?? Number.POSITIVE_INFINITY)
       // It is looked at again when the run that is in the way has ended.
-      else if (!this.#isTaken(entry.task)) void this.#see(entry, due, nowMs) // Never rejects.
+      else if (due.now === 'skip' || !this.#isTaken(entry.task)) void this.#see(entry, due, nowMs) // Never rejects.
     }
     this.#alarm.set(nextMs)
   }
@@ -166,8 +166,9 @@ export class Maintenance {
     const work = due.now === 'run' ? this.#runs.begin(entry, due.dueMs) : this.#seeMissed(entry, due, nowMs)
     const done = await this.#orWarn(work, entry.id)
     this.#busy.delete(entry.id)
-    // A queue that is full, say, has room again soon; until then it counts as late.
-    if (done) this.#look()
+    // A queue that is full, say, has room again soon. And what was not seen to must not be looked at in a circle.
+    const seenTo = this.#book.entry(entry.id)?.seenMs !== entry.seenMs
+    if (done && seenTo) this.#look()
     else this.#alarm.setBy(nowMs + RETRY_MS)
   }
 
