@@ -21,6 +21,7 @@ export interface MemoryParts {
   readonly clock: Clock
   readonly paths: DataPaths
   readonly segmentBytesMax: number
+  readonly recordFileBytesMax?: number
   /** A snapshot is taken after so many facts, or so many bytes of them, whichever comes first. */
   readonly snapshotEvery: number
   readonly snapshotBytes: number

@@ -48,6 +48,8 @@ export interface HistoryRoom {
 export interface RestoreParts {
   readonly disk: Disk
   readonly paths: DataPaths
+  /** A file of records is sealed before it would grow beyond this. */
+  readonly recordFileBytesMax?: number
   readonly projections: Readonly<Record<string, Projection>>
   readonly history: HistoryRoom
   warn(message: string, fields?: object): void
@@ -78,6 +80,7 @@ export async function restore(parts: RestoreParts, chunks: ChunkFiles): Promise<
   const log = {
     disk,
     paths,
+    ...(parts.recordFileBytesMax === undefined ? {} : { fileBytesMax: parts.recordFileBytesMax }),
     onTrouble: (error: unknown) => warn(`missions.jsonl cannot be written: ${String(error)}`),
     onFailed: parts.onBug,
   }

@@ -174,22 +174,23 @@ export class Chunk {
 
   /** Rows whose keys have this hash. */
   byKey(low: number, high: number): number[] {
-    this.#keys ??= this.#indexKeys()
+    if (this.#keys === undefined) this.indexKeys()
     const found: number[] = []
     if (this.#keyCount === 0) return found
     for (let slot = low & SLOT_MASK; ; slot = (slot + 1) & SLOT_MASK) {
-      const entry: number = this.#keys[slot] ?? 0
+      const entry: number = this.#keys?.[slot] ?? 0
       if (entry === 0) return found
       const at = entry - 1
       if (this.keyLow[at] === low && this.keyHigh[at] === high && !found.includes(at)) found.push(at)
     }
   }
 
-  #indexKeys(): Uint16Array {
+  /** So that the first question need not wait for it. */
+  indexKeys(): void {
     const keys = new Uint16Array(SLOTS)
     this.#keyCount = 0
     for (let at = 0; at < this.count; at += 1) this.#insertKey(keys, at)
-    return keys
+    this.#keys = keys
   }
 
   #insertKey(keys: Uint16Array, at: number): void {

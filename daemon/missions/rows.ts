@@ -142,6 +142,7 @@ export class Rows {
     this.#counts.fill(0)
     for (const chunk of this.#chunks) {
       for (let at = 0; at < chunk.count; at += 1) this.#tally(chunk, at, 1)
+      chunk.indexKeys()
     }
   }
 

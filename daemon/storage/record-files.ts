@@ -11,6 +11,7 @@ const READ_BYTES_MAX = 1_048_576
 const READS_MAX = 8
 /** Open files are few, whatever the history. */
 const OPEN_MAX = 64
+const TRIES_MAX = 4
 
 /** The files of a record log: `missions.jsonl`, which is written to, and the sealed ones below `missions/`. */
 export class RecordFiles {
@@ -79,12 +80,12 @@ export class RecordFiles {
   }
 
   /** The lines at these places, neighbours in one go; undefined where the bytes are others, or cannot be read. */
-  async read(places: readonly RecordPlace[], active: number): Promise<readonly (Buffer | undefined)[]> {
+  async read(places: readonly RecordPlace[]): Promise<readonly (Buffer | undefined)[]> {
     const found = new Map<RecordPlace, Buffer>()
     const groups = neighbours(places)
     const readers = Array.from({ length: Math.min(READS_MAX, groups.length) }, async () => {
       for (let group = groups.pop(); group !== undefined; group = groups.pop()) {
-        await this.#readGroup(group, active, found)
+        await this.#readGroup(group, found)
       }
     })
     await Promise.all(readers)
@@ -95,15 +96,11 @@ export class RecordFiles {
     for (const file of [...this.#open.keys()]) await this.#shut(file)
   }
 
-  async #readGroup(
-    group: readonly RecordPlace[],
-    active: number,
-    found: Map<RecordPlace, Buffer>,
-  ): Promise<void> {
+  async #readGroup(group: readonly RecordPlace[], found: Map<RecordPlace, Buffer>): Promise<void> {
     const [first] = group
     const last = group.at(-1)
     if (first === undefined || last === undefined) return
-    const bytes = await this.#lend(first.file, active, (handle) =>
+    const bytes = await this.#lend(first.file, (handle) =>
       handle.read(first.offset, last.offset + last.length - first.offset),
     )
     for (const place of group) {
@@ -114,12 +111,8 @@ export class RecordFiles {
   }
 
   /** A file that is sealed in the meantime stays the one that was opened. */
-  async #lend<T>(
-    file: number,
-    active: number,
-    use: (handle: DiskFile) => Promise<T>,
-  ): Promise<T | undefined> {
-    const open = this.#open.get(file) ?? { handle: this.#openFile(file, active), users: 0 }
+  async #lend<T>(file: number, use: (handle: DiskFile) => Promise<T>): Promise<T | undefined> {
+    const open = this.#open.get(file) ?? { handle: this.#openFile(file), users: 0 }
     this.#open.delete(file)
     this.#open.set(file, open)
     open.users += 1
@@ -135,15 +128,22 @@ export class RecordFiles {
     }
   }
 
-  async #openFile(file: number, active: number): Promise<DiskFile> {
-    const [first, second] = [this.#pathOf(file), this.#paths.missions]
-    if (file !== active) return this.#disk.open(first, 'read')
-    const handle = await this.#disk.open(second, 'read')
-    // It may have been sealed between the question and the answer.
-    const sealed = await this.#disk.stat(first)
-    if (sealed === undefined) return handle
-    await handle.close()
-    return this.#disk.open(first, 'read')
+  /** The active file moves to the sealed ones at any time, and for a moment stands at neither place. */
+  async #openFile(file: number, tries = TRIES_MAX): Promise<DiskFile> {
+    try {
+      return await this.#disk.open(this.#pathOf(file), 'read')
+    } catch (error) {
+      if (codeOf(error) !== 'ENOENT') throw error
+    }
+    try {
+      const handle = await this.#disk.open(this.#paths.missions, 'read')
+      if ((await this.#disk.stat(this.#pathOf(file))) === undefined) return handle
+      // It was sealed in between, and this is the one after it.
+      await handle.close()
+    } catch (error) {
+      if (codeOf(error) !== 'ENOENT' || tries <= 1) throw error
+    }
+    return this.#openFile(file, tries - 1)
   }
 
   async #shutIdle(): Promise<void> {

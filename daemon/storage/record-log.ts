@@ -105,7 +105,7 @@ export class RecordLog {
   async read(places: readonly RecordPlace[]): Promise<readonly (Buffer | undefined)[]> {
     const found = places.map((place) => this.#waiting.get(keyOf(place))?.subarray(0, place.length))
     const missing = places.filter((_, index) => found[index] === undefined)
-    const read = (await this.#files.read(missing, this.#written.file))[Symbol.iterator]()
+    const read = (await this.#files.read(missing))[Symbol.iterator]()
     return found.map((bytes) => bytes ?? read.next().value)
   }
 

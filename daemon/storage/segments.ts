@@ -222,5 +222,5 @@ export function checkBeginning(before: Sealed | undefined, anchors: readonly Anc
   const { seq, h } = before.link
   if (anchors.some((anchor) => anchor.seq === seq && anchor.h === h)) return
   const reason = `the records 1 to ${seq} are missing, and no record says that they were compacted`
-  throw damagedAt(before.name, 0, seq, seq, reason)
+  throw damagedAt(before.name, 0, 1, 1, reason)
 }

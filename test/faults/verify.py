@@ -5,7 +5,8 @@
 
 Checked: framing and encoding of every line, sequence numbers from 1 without a gap, the batch rule (a record begins a
 batch or belongs to the one before it), the SHA-256 chain over all segments, names and opening records of segments,
-the ids of missions and that none is created twice.
+the ids of missions and that none is created twice. A journal that was compacted begins late, with the opening record
+of a segment; then one of its later records must tell that what lay before was compacted, with the same hash.
 """
 import hashlib
 import json
@@ -47,11 +48,30 @@ def files_of(root):
     return files
 
 
+def beginning(root, files):
+    """The record before the first one that is there, as the opening record of its segment names it."""
+    try:
+        with open(os.path.join(root, files[0][1]), "rb") as file:
+            record = json.loads(file.readline(LINE_MAX + 1))
+        body = record["d"]
+        if record["seq"] == 1 or record["type"] != "journal.segment_opened":
+            return None
+        return (body["sealed"], body["bytes"], body["last_seq"], body["last_h"])
+    except (OSError, ValueError, LookupError, TypeError):
+        return None
+
+
 def verify(root):
     seq, batch, previous = 0, 0, "0" * 64
-    before = None
+    files = files_of(root)
+    before = beginning(root, files)
+    anchor = None
+    if before is not None:
+        anchor = before[2:]
+        seq, batch, previous = before[2], before[2], before[3]
+    compacted = set()
     created = set()
-    for first, name in files_of(root):
+    for first, name in files:
         if first is not None and first != seq + 1:
             raise Bad(seq + 1, name, 0, f"the segment should begin with {seq + 1}")
         offset = 0
@@ -95,6 +115,8 @@ def verify(root):
                 if record["type"] == "mission.created":
                     need(record.get("mid") not in created, "this mission was created before")
                     created.add(record.get("mid"))
+                if record["type"] == "journal.compacted":
+                    compacted.update((gone["last_seq"], gone["last_h"]) for gone in record["d"]["segments"])
                 if offset == 0 and before is not None:
                     body = record["d"]
                     need(record["type"] == "journal.segment_opened", "the segment does not begin with its opening record")
@@ -105,6 +127,8 @@ def verify(root):
         if first is not None and offset == 0:
             raise Bad(seq + 1, name, 0, "a sealed segment is empty")
         before = (name, offset, seq, previous)
+    if anchor is not None and anchor not in compacted:
+        raise Bad(1, files[0][1], 0, f"the records 1 to {anchor[0]} are missing, and were not compacted")
     return seq, previous
 
 
