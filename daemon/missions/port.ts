@@ -51,7 +51,13 @@ export interface Recorder {
  * it; what it rejected with changed nothing.
  */
 export interface MissionStore {
-  /** Several in one batch, each under its own id; one sync for all of them. Drafts of `mission.created`. */
+  /**
+   * Several in one batch, each under its own id; one sync for all of them. Drafts of `mission.created`.
+   *
+   * One that names an idempotency key its principal has used already is not written: the mission that stands under the
+   * key takes its place. The embedded engine leaves that to admission, its only caller, which gives a key to one
+   * creation at a time (`key-turns.ts`); an engine that several daemons share needs a unique index.
+   */
   create(created: readonly FactDraft[]): Promise<readonly Mission[]>
   /** In full, wherever it is kept. */
   find(id: MissionId): Promise<Mission | undefined>
@@ -70,6 +76,8 @@ export interface MissionStore {
 
 /** Who may work on a mission: every claim raises its epoch, and every write of an attempt must present it. */
 export interface MissionQueue {
+  /** Answers and writes of attempts that were no longer the mission's present one. */
+  readonly staleRefused: number
   /** Gives a queued mission to a new attempt; undefined when it is not queued, or `mayRun` had something else done. */
   claim(id: MissionId, mayRun: (mission: Mission) => ClaimVerdict): Promise<Mission | undefined>
   /**
