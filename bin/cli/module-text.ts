@@ -1,6 +1,7 @@
 import type {
   DaemonStatus,
   Explanation,
+  MissionsBrief,
   ModuleStatus,
   ReloadPlan,
   ReloadResult,
@@ -29,7 +30,19 @@ export function daemonText(status: DaemonStatus, ready: boolean, reasons: readon
     ['features', onesThatAreOn(features)],
     ['modules', `${modules.total_discovered} found, ${modules.total_loaded} loaded: ${states.join(', ')}`],
     ['health', `${healthy} healthy, ${degraded} degraded, ${unhealthy} unhealthy`],
+    ['missions', missionsSentence(status.missions)],
   ])
+}
+
+function missionsSentence({
+  queued,
+  running,
+  awaiting_approval,
+  oldest_approval_seconds,
+}: MissionsBrief): string {
+  const oldest =
+    oldest_approval_seconds === null ? '' : ` (for up to ${age(oldest_approval_seconds * 1_000)})`
+  return `${queued} queued, ${running} running, ${awaiting_approval} waiting for approval${oldest}`
 }
 
 export function modulesText(modules: readonly ModuleStatus[], nowMs: number): string {

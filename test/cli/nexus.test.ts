@@ -20,6 +20,13 @@ const STATUS = {
   features: { cluster: false, tracing: false, compliance: false },
   modules: { total_discovered: 2, total_loaded: 1, by_state: { started: 1, invalid: 1 } },
   health: { statistics: { total: 2, healthy: 1, degraded: 0, unhealthy: 1 } },
+  missions: {
+    queued: 3,
+    running: 1,
+    awaiting_approval: 2,
+    oldest_approval_seconds: 7_300,
+    lanes: { coin: 3, forge: 0, library: 0, sanctuary: 0 },
+  },
 }
 const NO_DETAILS = { total_modules: 0, healthy_modules: 0, unhealthy_modules: 0, health_ratio: 1 }
 const READY = { ready: true, timestamp: 1, details: NO_DETAILS, reasons: [] }
@@ -32,6 +39,7 @@ const MODULE = {
   because: 'it has started',
   next_retry_at: null,
   health: { status: 'healthy', reason: null },
+  omen: { level: 'ignore', because: null, since: null, probation_until: null, held: false },
   generation: 'f'.repeat(64),
   version: '1.0.0',
   critical: false,
@@ -161,6 +169,7 @@ t.test(
       nexus(['start', 'a/b', '--socket', fake.socketPath]),
       nexus(['reload', 'a/b', ...at]),
     ])
+    t.match(notReady.out, /missions +3 queued, 1 running, 2 waiting for approval \(for up to 2h\)/)
     t.match([notReady.code, notReady.out], [1, /^daemon {4}running\nready {5}no: a\/c is invalid\n/])
     t.match([unhealthy.code, unhealthy.out], [1, /health +unhealthy: it is broken/])
     t.match(
