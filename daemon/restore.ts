@@ -52,6 +52,8 @@ export interface RestoreParts {
   readonly recordFileBytesMax?: number
   readonly projections: Readonly<Record<string, Projection>>
   readonly history: HistoryRoom
+  /** Where missions at rest are kept, before anything is taken over or folded. */
+  recordsOpened(records: RecordLog): void
   warn(message: string, fields?: object): void
   onBug(error: unknown): void
 }
@@ -111,6 +113,7 @@ export async function restore(parts: RestoreParts, chunks: ChunkFiles): Promise<
       await records.close()
       break
     }
+    parts.recordsOpened(records)
     thaw()
     const former = found[place + 1]
     return { records, anchors: snapshot.anchors, current: snapshot, ...(former && { former }) }
@@ -122,6 +125,7 @@ export async function restore(parts: RestoreParts, chunks: ChunkFiles): Promise<
   }
   const records = await RecordLog.open(log)
   if (records === undefined) throw new Error('a record log that begins anew reaches as far as it must')
+  parts.recordsOpened(records)
   return { records, anchors: [] }
 }
 
