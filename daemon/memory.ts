@@ -30,7 +30,7 @@ export interface MemoryParts {
   readonly projections: Readonly<Record<string, Projection>>
   /** The missions, whose history is on the disk; they are told last. */
   readonly history: HistoryRoom
-  /** Where missions at rest are kept, before the first fact is folded. */
+  /** Where missions at rest are kept, before anything is taken over or folded. */
   recordsOpened(records: RecordLog): void
   /** The content of `runes.json`. */
   runes(): object
@@ -74,7 +74,6 @@ export class Memory {
     const chunks = await ChunkFiles.open(disk, paths.index)
     let opened: Memory | undefined
     const restored = await restore(parts, chunks)
-    parts.recordsOpened(restored.records)
     let anchors = restored.anchors
     const { journal, recovery } = await Journal.open({
       disk,
