@@ -341,6 +341,44 @@ t.test(
   },
 )
 
+t.test('of ten modules five are half, and four are not', async (t) => {
+  const story = fleet()
+  for (const module_id of ['f/i', 'f/j']) story.tell('module.discovered', { module_id })
+  commonCause(story, FLEET.slice(0, 4))
+  t.strictSame(story.insight.omens({ kind: 'system' }).omens, [])
+  commonCause(story, ['f/e'])
+  t.equal(story.insight.omens({ kind: 'system' }).omens.length, 1)
+  const fewer = fleet()
+  for (const module_id of ['f/i', 'f/j']) fewer.tell('module.discovered', { module_id })
+  for (const module_id of ['f/i', 'f/j']) fewer.tell('module.removed', { module_id })
+  commonCause(fewer, FLEET.slice(0, 4))
+  t.equal(fewer.insight.omens({ kind: 'system' }).omens.length, 1, 'what was removed does not count')
+})
+
+t.test(
+  'only what rose with the others is held: an omen from before stands, and one that succeeds calms',
+  async (t) => {
+    const story = fleet()
+    for (let n = 0; n < 3; n += 1) story.ended({ success: false, modules: ['f/a'], error_code: 'OLD' })
+    story.clock.jump(120_000)
+    commonCause(story, FLEET.slice(0, 5), 20)
+    t.strictSame(
+      story.insight.omens({ module: 'f/a' }).omens.map(({ held, count }) => [held, count]),
+      [
+        [true, 20],
+        [false, 3],
+      ],
+    )
+    t.match(story.insight.omenOver('f/a'), { level: 'warn', because: /OLD/, held: false })
+    for (let n = 0; n < 200; n += 1) story.ended({ modules: ['f/b'] })
+    t.strictSame(
+      story.insight.omens({ module: 'f/b' }).omens,
+      [],
+      'it was not locked, though it had failed 20 times',
+    )
+  },
+)
+
 t.test(
   'it ends when half of its modules succeed again, and those that go on failing begin anew',
   async (t) => {
@@ -433,6 +471,16 @@ t.test('neither a slow minute now and then nor a step that a reload explains is 
   const faster = new Story()
   for (let n = 0; n < 60; n += 1) minute(faster, n < 30 ? 400 : 100)
   t.strictSame(faster.changes, [], 'less is no omen')
+})
+
+t.test('minutes with a silence of more than ten between them are not in a row', async (t) => {
+  const story = new Story()
+  for (let n = 0; n < 30; n += 1) minute(story, 100)
+  for (let n = 0; n < 20; n += 1) {
+    minute(story, 400)
+    if (n % 3 === 2) story.clock.jump(12 * 60_000)
+  }
+  t.strictSame(story.changes, [])
 })
 
 t.test('slowness calms with the first minute that is as usual, unless it has locked', async (t) => {

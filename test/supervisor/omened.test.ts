@@ -15,7 +15,7 @@ const omen = (level: ModuleOmen['level'], more: Partial<ModuleOmen> = {}): Modul
 })
 
 /** A module, and what omens say of it. */
-async function raise(code: FakeCode = {}, manifest: object = {}) {
+async function raise(code: FakeCode = {}, manifest: Record<string, unknown> = {}) {
   const world = new FakeWorld()
   const omens = { now: NO_OMEN }
   const supervisor = new Supervisor(world.environment({ omenOver: () => omens.now }), () => undefined)
