@@ -3,11 +3,12 @@ import { CATEGORIES, type Category, type MissionId, type ModuleId } from '../con
 import { timestamp } from '../kit/clock.ts'
 import { Agenda } from './agenda.ts'
 import { runAttempt } from './attempt.ts'
+import { firstStarts } from './course.ts'
 import { claimVerdict } from './decisions.ts'
 import type { Moment } from './explain.ts'
 import { DAEMON } from './facts.ts'
 import { AGED_MS, Lanes, rankOf } from './lanes.ts'
-import { decided, type Ledger, StaleAttempt } from './ledger.ts'
+import { claimDrafts, decided, type Ledger, type Place, StaleAttempt } from './ledger.ts'
 import type { Mission } from './mission.ts'
 import type { MissionAct } from './mission-table.ts'
 import { ModuleSlots } from './module-slots.ts'
@@ -74,6 +75,37 @@ export class Engine {
         this.#lanes.withdraw(mission.id)
         this.#slots.drop(mission.id)
         if (mission.status !== 'suggestion') this.#tell(mission)
+    }
+  }
+
+  /**
+   * Takes a place for a mission that is about to be created, when one is free and nobody waits for it: its claim goes
+   * on record with its creation, and then it has begun.
+   */
+  place(mission: Mission): Place | undefined {
+    const { id, order, status } = mission
+    if (status !== 'queued' || this.#notBeforeMs(mission) > 0) return undefined
+    const leaveLane = this.#lanes.takePlace(order.category)
+    if (leaveLane === undefined) return undefined
+    const leaveModules = this.#slots.take(mission)
+    if (leaveModules === undefined) {
+      this.#slots.drop(id)
+      leaveLane()
+      return undefined
+    }
+    const attempt = Promise.withResolvers<void>()
+    this.#attempts.add(attempt.promise)
+    const leave = (): void => {
+      leaveModules()
+      leaveLane()
+      this.#attempts.delete(attempt.promise)
+      attempt.resolve()
+    }
+    const starts = firstStarts(mission, this.#ports.calls)
+    return {
+      claim: claimDrafts(id, mission.epoch + 1, { queueWaitMs: 0, starts }),
+      begin: (claimed) => void this.#work(claimed).finally(leave), // never rejects
+      leave,
     }
   }
 
@@ -155,13 +187,17 @@ export class Engine {
 
   #enqueue(mission: Mission, isRecovered = false): void {
     const { clock } = this.#ports
-    const notBeforeMs = Date.parse(mission.order.not_before ?? '') || 0
     const sinceMs = clock.now() - Date.parse(mission.since)
     // The wall clock may have jumped since: a wait is never longer than it was meant to be.
     const retryMs = Math.min(mission.retryInMs, mission.retryInMs - sinceMs)
-    const waitMs = Math.max(notBeforeMs - clock.now(), retryMs)
+    const waitMs = Math.max(this.#notBeforeMs(mission), retryMs)
     if (waitMs > 0) this.#starts.put(mission.id, waitMs)
     else this.#offer(mission, isRecovered ? Math.min(AGED_MS, Math.max(0, -waitMs)) : 0)
+  }
+
+  /** How long until it may start at all; not above zero when it may. */
+  #notBeforeMs({ order }: Mission): number {
+    return (Date.parse(order.not_before ?? '') || 0) - this.#ports.clock.now()
   }
 
   /** @param waitedMs - Before this process: a restart takes nobody's place in the line. */
@@ -183,7 +219,6 @@ export class Engine {
   async #attempt(id: MissionId): Promise<void> {
     const { clock, log } = this.#ports
     const queueWaitMs = clock.elapsed() - (this.#offeredMs.get(id) ?? clock.elapsed())
-    let running: Running | undefined
     let leave: (() => void) | undefined
     try {
       // One that was at rest is read from the disk before it is in memory again.
@@ -193,22 +228,33 @@ export class Engine {
         claimVerdict(mission, queueWaitMs, this.#ports),
       )
       // Offered twice, say: the attempt that is under way is somebody else's.
-      if (claimed === undefined) return
-      running = this.#running.get(id)
-      if (running === undefined) return
+      if (claimed !== undefined) await this.#work(claimed)
+    } catch (error) {
+      log('error', 'a mission could not be claimed', { mission: id, error })
+      // The disk was full, say. It still waits, so it is offered again.
+      if (error instanceof NexusError && error.code.startsWith('JOURNAL_')) {
+        this.#starts.put(id, CLAIM_AGAIN_MS)
+      }
+    } finally {
+      leave?.()
+    }
+  }
+
+  /** Carries out a claim. Never rejects. */
+  async #work(claimed: Mission): Promise<void> {
+    const { id } = claimed
+    const running = this.#running.get(id)
+    if (running === undefined) return
+    try {
       if (this.#cutting) running.stop({ kind: 'drain' })
       await runAttempt(claimed, running, this.#ledger, this.#ports)
     } catch (error) {
       const level = error instanceof StaleAttempt ? 'warn' : 'error'
-      log(level, 'an attempt could not be carried on', { mission: id, error })
-      // Not even claimed: the disk was full, say. It still waits, so it is offered again.
-      const isDisk = error instanceof NexusError && error.code.startsWith('JOURNAL_')
-      if (running === undefined && isDisk) this.#starts.put(id, CLAIM_AGAIN_MS)
+      this.#ports.log(level, 'an attempt could not be carried on', { mission: id, error })
     } finally {
-      if (running !== undefined && this.#running.get(id) === running) this.#running.delete(id)
-      leave?.()
+      if (this.#running.get(id) === running) this.#running.delete(id)
       this.#feed.end(id)
-      running?.end()
+      running.end()
     }
   }
 

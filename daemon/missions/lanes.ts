@@ -58,6 +58,17 @@ export class Lanes {
     entry.leave.abort()
   }
 
+  /** Takes a place that is free and that nobody waits for. @returns How to give it back; undefined when there is none. */
+  takePlace(lane: Category): (() => void) | undefined {
+    const own = this.#lanes.get(lane)
+    const all = this.#all
+    if (own === undefined || !hasPlace(own) || (all !== undefined && !hasPlace(all))) return undefined
+    const held = Promise.withResolvers<void>()
+    const hold = (): Promise<void> => held.promise
+    void own.add(all === undefined ? hold : () => all.add(hold)) // never rejects, for `held` does not
+    return held.resolve
+  }
+
   /** How many wait in each lane. */
   depth(): Record<Category, number> {
     const depth: Record<Category, number> = { coin: 0, forge: 0, library: 0, sanctuary: 0 }
@@ -73,6 +84,10 @@ export class Lanes {
     if (!this.#waiting.delete(id)) return
     await this.#start(id)
   }
+}
+
+function hasPlace(queue: PQueue): boolean {
+  return !queue.isPaused && queue.size === 0 && queue.pending < queue.concurrency
 }
 
 /**

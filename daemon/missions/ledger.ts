@@ -28,6 +28,7 @@ export class Ledger implements Pick<MissionStore, 'create' | 'change'>, MissionQ
   readonly #recorder: Recorder
   readonly #shelf: Shelf
   readonly #act: (act: MissionAct, mission: Mission) => void
+  readonly #place: (mission: Mission) => Place | undefined
   readonly #turns = new Keyed(
     WAITING_MAX,
     () => new NexusError('JOURNAL_BUSY', { limit: WAITING_MAX, what: 'mission' }),
@@ -35,11 +36,20 @@ export class Ledger implements Pick<MissionStore, 'create' | 'change'>, MissionQ
   #staleRefused = 0
   readonly #lateOf = new Map<MissionId, LateAnswers>()
 
-  /** @param act - Carries out what a durable change asks for; must not throw. */
-  constructor(recorder: Recorder, shelf: Shelf, act: (act: MissionAct, mission: Mission) => void) {
+  /**
+   * @param act - Carries out what a durable change asks for; must not throw.
+   * @param place - Finds a place for a mission that is about to be created, so that it need not be claimed later.
+   */
+  constructor(
+    recorder: Recorder,
+    shelf: Shelf,
+    act: (act: MissionAct, mission: Mission) => void,
+    place: (mission: Mission) => Place | undefined = () => undefined,
+  ) {
     this.#recorder = recorder
     this.#shelf = shelf
     this.#act = act
+    this.#place = place
   }
 
   /** Answers and writes of attempts that were no longer the mission's present one. */
@@ -73,10 +83,30 @@ export class Ledger implements Pick<MissionStore, 'create' | 'change'>, MissionQ
   }
 
   async create(created: readonly FactDraft[]): Promise<readonly Mission[]> {
-    const facts = await this.#recorder.appendAll(created)
-    const missions = await Promise.all(facts.map(({ mid }) => this.find(mid ?? '')))
-    for (const mission of missions) this.#act(BIRTH[mission.order.validation.decision].act, mission)
-    return missions
+    const places = created.map((draft) => this.#place(unborn(draft)))
+    const drafts = created.map((draft, index) => [draft, ...(places[index]?.claim ?? [])])
+    let facts: readonly Fact[]
+    try {
+      facts = await this.#recorder.appendAll(drafts.flat())
+    } catch (error) {
+      for (const place of places) place?.leave()
+      throw error
+    }
+    let at = 0
+    return drafts.map(({ length }, index) => {
+      const mission = known('', fold(undefined, facts[at] as Fact))
+      at += length
+      const place = places[index]
+      if (place === undefined) this.#act(BIRTH[mission.decision].act, mission)
+      else this.#begin(mission.id, place)
+      return mission
+    })
+  }
+
+  #begin(id: MissionId, place: Place): void {
+    const claimed = this.get(id)
+    this.#act('execute', claimed)
+    place.begin(claimed)
   }
 
   change(id: MissionId, wanted: string, decide: (mission: Mission) => Decided | undefined): Promise<Mission> {
@@ -130,6 +160,22 @@ export class Ledger implements Pick<MissionStore, 'create' | 'change'>, MissionQ
     for (const { act } of moves) this.#act(act, changed)
     return changed
   }
+}
+
+/** Where a mission can begin as soon as it is on record. */
+export interface Place {
+  /** What goes on record with its creation. */
+  readonly claim: readonly FactDraft[]
+  /** Carries it out. */
+  begin(claimed: Mission): void
+  /** It was not created after all. */
+  leave(): void
+}
+
+/** What a mission will be once its creation is on record. */
+function unborn(created: FactDraft): Mission {
+  const frame = { v: 1, seq: 0, b: 0, ts: '', h: '' } as const
+  return known(created.mid ?? '', fold(undefined, { ...frame, ...created }))
 }
 
 /**

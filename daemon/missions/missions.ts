@@ -48,7 +48,12 @@ export class Missions {
     this.#shelf = new Shelf(ports.records, (mission) => this.#took(mission))
     this.history = new History(this.#shelf, ports.records, ports.recorder)
     this.#ids = new MissionIds(ports.clock, ports.chance)
-    this.#ledger = new Ledger(ports.recorder, this.#shelf, (act, mission) => this.#engine.act(act, mission))
+    this.#ledger = new Ledger(
+      ports.recorder,
+      this.#shelf,
+      (act, mission) => this.#engine.act(act, mission),
+      (mission) => this.#engine.place(mission),
+    )
     this.#engine = new Engine(ports, this.#shelf, this.#ledger)
     this.#admission = new Admission(ports, this.#shelf, this.#ledger, this.#ids)
   }

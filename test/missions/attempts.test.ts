@@ -8,6 +8,8 @@ import { anna, body, codeOf, later, operator, types, World } from './world.ts'
 
 const ONE = [{ id: 'only', uses: 'cortex/echo/say' }]
 const ONCE = [{ id: 'only', uses: 'cortex/echo/once' }]
+/** A second after the clock of the test begins. */
+const LATER = '2026-11-22T10:00:01Z'
 
 async function made(
   world: World,
@@ -410,6 +412,27 @@ t.test('a cancel that comes after the time is up does not take the failure back'
   t.match(await missions.get(id), { status: 'failed', error: { code: 'MAX_TIME_EXCEEDED' } })
 })
 
+t.test('a mission that finds a free place begins with its creation, in one batch', async (t) => {
+  const world = new World()
+  const missions = await world.start()
+  const batches: string[][] = []
+  world.journal.before = (drafts) => void batches.push(drafts.map(({ type }) => type))
+  const { answer } = await missions.create(anna, body({ plan: ONCE }))
+  await settle()
+  t.equal(answer.status, 'queued', 'what creation made of it')
+  t.strictSame(batches, [
+    ['mission.created', 'mission.claimed', 'mission.step_started'],
+    ['mission.step_finished', 'mission.ended'],
+  ])
+  t.strictSame(world.steps, ['only'])
+  world.journal.failing = [new NexusError('JOURNAL_FULL', { reason: 'ENOSPC' })]
+  t.equal(await codeOf(missions.create(anna, body({ plan: ONCE }))), 'JOURNAL_FULL')
+  const after = await missions.create(anna, body({ plan: ONCE }))
+  await settle()
+  t.match(await missions.get(after.mission.mission_id), { status: 'completed', epoch: 1 })
+  t.strictSame(missions.counters().running, 0, 'the place of the one that was refused is free again')
+})
+
 t.test('a cancel in the very turn of the claim finds the attempt', async (t) => {
   const world = new World()
   world.action('cortex/echo/once', obedient)
@@ -418,8 +441,9 @@ t.test('a cancel in the very turn of the claim finds the attempt', async (t) => 
   world.journal.before = ([fact]) => {
     if (fact?.type === 'mission.claimed') cancelling = missions.cancel(anna, { mission_id: fact.mid ?? '' })
   }
-  const { mission } = await missions.create(anna, body({ plan: ONCE }))
-  await settle()
+  // Not at once, for then its claim stands in the batch of its creation, and nobody knows of it before.
+  const { mission } = await missions.create(anna, body({ plan: ONCE, not_before: LATER }))
+  await world.clock.pass(1_000)
   t.match(await cancelling, { status: 'cancelled' })
   t.match(await missions.get(mission.mission_id), { status: 'cancelled' })
   t.strictSame(world.steps, [])

@@ -9,6 +9,9 @@ import type { ActionOrder } from '../../daemon/missions/port.ts'
 import { settle } from '../support/test-clock.ts'
 import { anna, anyPlan, BORDERLINE, body, codeOf, operator, types, World } from './world.ts'
 
+/** A second after the clock of the test begins. */
+const LATER = '2026-11-22T10:00:01Z'
+
 const PLAN = [
   { id: 'read', uses: 'cortex/echo/say', with: { n: 1 } },
   { id: 'act', uses: 'cortex/echo/once', with: { n: { $from: 'steps.read.output.n' } } },
@@ -237,22 +240,29 @@ t.test(
   },
 )
 
-t.test('a claim under way when the drain is over does not begin its work', async (t) => {
-  const world = new World()
-  const missions = await world.start()
-  const slow = Promise.withResolvers<void>()
-  world.journal.before = ([fact]) => (fact?.type === 'mission.claimed' ? slow.promise : undefined)
-  const { mission } = await missions.create(anna, body())
-  await settle()
-  const draining = missions.drain(100)
-  await world.clock.pass(200)
-  slow.resolve()
-  await draining
+for (const not_before of [undefined, LATER]) {
+  t.test(
+    `a claim ${not_before === undefined ? 'beside its creation' : 'alone'} that is under way when the drain is over does not begin its work`,
+    async (t) => {
+      const world = new World()
+      const missions = await world.start()
+      const slow = Promise.withResolvers<void>()
+      world.journal.before = (drafts) =>
+        drafts.some(({ type }) => type === 'mission.claimed') ? slow.promise : undefined
+      const creating = missions.create(anna, body(not_before === undefined ? {} : { not_before }))
+      await world.clock.pass(1_000)
+      const draining = missions.drain(100)
+      await world.clock.pass(200)
+      slow.resolve()
+      await draining
+      const { mission } = await creating
 
-  t.match(await missions.get(mission.mission_id), { status: 'queued', epoch: 1 })
-  t.strictSame(world.steps, [])
-  t.strictSame(types(world), ['created', 'claimed', 'step_started', 'step_finished', 'attempt_ended'])
-})
+      t.match(await missions.get(mission.mission_id), { status: 'queued', epoch: 1 })
+      t.strictSame(world.steps, [])
+      t.strictSame(types(world), ['created', 'claimed', 'step_started', 'step_finished', 'attempt_ended'])
+    },
+  )
+}
 
 t.test('the whole state comes from the facts: replayed, every view is the same to the letter', async (t) => {
   const world = new World()
