@@ -78,11 +78,11 @@ async function run(order: QueueOrder): Promise<QueueReport> {
   return { startedMs, endedMs: nowMs(), p50Ms: median(times) }
 }
 
-type Open = (require: NodeJS.Require, order: QueueOrder) => Promise<Queue>
+type Open = (load: NodeJS.Require, order: QueueOrder) => Promise<Queue>
 
 const OPEN: Readonly<Record<QueueOrder['queue'], Open>> = {
-  bullmq: async (require, { port }) => {
-    const { Queue, Worker } = require('bullmq')
+  bullmq: async (load, { port }) => {
+    const { Queue, Worker } = load('bullmq')
     const connection = { host: '127.0.0.1', port, maxRetriesPerRequest: null }
     const queue = new Queue('m', { connection })
     await queue.waitUntilReady()
@@ -96,10 +96,9 @@ const OPEN: Readonly<Record<QueueOrder['queue'], Open>> = {
       },
     }
   },
-  'pg-boss': async (_, order) => {
-    const entry = pathToFileURL(createRequire(`${order.peersDir}/x.js`).resolve('pg-boss')).href
-    const { PgBoss } = await import(entry)
-    const boss = new PgBoss({ connectionString: databaseAt(order.port), max: 32 })
+  'pg-boss': async (load, { port }) => {
+    const { PgBoss } = await import(pathToFileURL(load.resolve('pg-boss')).href)
+    const boss = new PgBoss({ connectionString: databaseAt(port), max: 32 })
     boss.on('error', () => {})
     await boss.start()
     await boss.createQueue('m')
@@ -113,9 +112,9 @@ const OPEN: Readonly<Record<QueueOrder['queue'], Open>> = {
       },
     }
   },
-  'graphile-worker': async (require, { port }) => {
-    const graphile = require('graphile-worker')
-    const { Pool } = require('pg')
+  'graphile-worker': async (load, { port }) => {
+    const graphile = load('graphile-worker')
+    const { Pool } = load('pg')
     const pgPool = new Pool({ connectionString: databaseAt(port), max: 32 })
     const logger = new graphile.Logger(() => () => {})
     const utils = await graphile.makeWorkerUtils({ pgPool, logger })

@@ -36,7 +36,7 @@ export interface ScaleFigure {
   readonly emptyCreateP99Ms: number
 }
 
-export interface ReadFigure {
+interface ReadFigure {
   readonly p50Ms: number
   readonly p99Ms: number
 }

@@ -16,7 +16,7 @@ export function missingNexus(): string | undefined {
 }
 
 /** How clients reach a daemon. */
-export interface Address {
+interface Address {
   readonly socketPath: string
   readonly tcpPort: number
   readonly token: string
