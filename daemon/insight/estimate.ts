@@ -38,7 +38,8 @@ export interface Estimate {
 
 export interface Subject {
   readonly category: Category
-  readonly goal: GoalReading
+  /** Absent where any goal is meant: then the estimate ends with the module. */
+  readonly goal?: GoalReading
   readonly modules: readonly { readonly module_id: ModuleId; readonly generation?: GenerationId }[]
 }
 
@@ -84,7 +85,6 @@ function ofModule(
   const test = module && evidence.selfTests.latest(module.module_id, module.generation)
   const own = test !== undefined && speaksFor(test, category) ? test : undefined
   const kind = module && evidence.kind(category, module.module_id)
-  const alike = evidence.goals.like(goal.fingerprint, goal.tokens)
 
   const together = (sums: Sums | undefined, tested: SelfTest | undefined): Sums => {
     const total = { ...noSums(), atMs: nowMs }
@@ -96,9 +96,11 @@ function ofModule(
   const top = { a: TOP.a + everything.successes, b: TOP.b + everything.weight - everything.successes }
   const ofCategory = shrink(top, STRENGTH.category, together(evidence.byCategory.get(category), own))
   const ofKind = together(kind?.sums, own)
-  const details = kind?.recent.details(goal.fingerprint, alike, nowMs)
+  const alike = goal === undefined ? NO_GOALS : evidence.goals.like(goal.fingerprint, goal.tokens)
+  const details = kind?.recent.details(goal?.fingerprint ?? '', alike, nowMs)
   const ofGoals = together(details?.goals, undefined)
-  const beta = shrink(shrink(ofCategory, STRENGTH.module, ofKind), STRENGTH.goal, ofGoals)
+  const ofModules = shrink(ofCategory, STRENGTH.module, ofKind)
+  const beta = goal === undefined ? ofModules : shrink(ofModules, STRENGTH.goal, ofGoals)
 
   return {
     ...beta,
@@ -119,3 +121,5 @@ function ofModule(
     missions: details?.missions ?? [],
   }
 }
+
+const NO_GOALS: ReadonlyMap<string, number> = new Map()

@@ -124,7 +124,7 @@ export class Insight {
 
   /** The probability that this module succeeds in this category, whatever the goal. */
   successEstimate(moduleId: ModuleId, category: Category): number {
-    const subject = { category, goal: { fingerprint: '', tokens: [] }, modules: [{ module_id: moduleId }] }
+    const subject = { category, modules: [{ module_id: moduleId }] }
     const { a, b } = estimate(this.#memory.evidence, subject, this.#clock.now())
     return a / (a + b)
   }

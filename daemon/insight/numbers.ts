@@ -42,21 +42,9 @@ export function rateDifference(
 const Z_90_TWO_SIDED = 1.6448536269514722
 
 /** A value and how much it counts. */
-export interface Weighted {
+interface Weighted {
   readonly value: number
   readonly weight: number
-}
-
-/** The smallest value that at least the share `p` of all weight does not exceed; undefined for nothing. */
-export function weightedQuantile(values: readonly Weighted[], p: number): number | undefined {
-  const sorted = values.filter(({ weight }) => weight > 0).sort((one, other) => one.value - other.value)
-  const wanted = p * sorted.reduce((sum, { weight }) => sum + weight, 0)
-  let reached = 0
-  for (const { value, weight } of sorted) {
-    reached += weight
-    if (reached >= wanted - 1e-12 * wanted) return value
-  }
-  return sorted.at(-1)?.value
 }
 
 /** Standard deviation over mean; undefined below two values or for a mean of 0. */

@@ -11,7 +11,7 @@ import type { Exposure } from './uptime.ts'
 
 /** That the next mission of a category by a module fails: 1 − p̂, with the interval of its Beta. */
 export function missionFailure(evidence: Evidence, { category, moduleId }: Kind, nowMs: number): Found {
-  const found = estimate(evidence, { category, goal: ANY_GOAL, modules: [{ module_id: moduleId }] }, nowMs)
+  const found = estimate(evidence, { category, modules: [{ module_id: moduleId }] }, nowMs)
   return stated(nowMs, {
     kind: 'mission_failure',
     subject: { module_id: moduleId, category },
@@ -127,8 +127,6 @@ function newest({ recent }: { readonly recent: Kind['recent'] }): string[] {
     .reverse()
 }
 
-/** No goal in particular: what is estimated is the kind. */
-const ANY_GOAL = { fingerprint: '', tokens: [] }
 const DAY_MS = 24 * 3_600_000
 /** A change further back is no news. */
 const TRIALS_MAX = 100

@@ -1,7 +1,8 @@
 import t from 'tap'
 import { betaCdf, betaQuantile, gammaCdf, gammaQuantile, logGamma } from '../../daemon/insight/beta.ts'
 import { readGoal } from '../../daemon/insight/fingerprint.ts'
-import { sharesInTenths, variation, weightedQuantile, wilsonLower } from '../../daemon/insight/numbers.ts'
+import { sharesInTenths, wilsonLower } from '../../daemon/insight/numbers.ts'
+import { Recent } from '../../daemon/insight/recent.ts'
 import { Goals, similarity } from '../../daemon/insight/similarity.ts'
 import { addOutcome, effective, noSums, sumsAt } from '../../daemon/insight/sums.ts'
 import { seededChance } from '../../daemon/kit/chance.ts'
@@ -72,27 +73,88 @@ t.test("Wilson's one-sided bounds are the reference values", async (t) => {
   )
 })
 
-t.test('quantiles and variation heed the weights', async (t) => {
-  const values = [
-    { value: 10, weight: 1 },
-    { value: 1, weight: 8 },
-    { value: 5, weight: 1 },
-    { value: 99, weight: 0 },
-  ]
-  t.strictSame(
-    [0.5, 0.8, 0.9, 0.95, 1].map((p) => weightedQuantile(values, p)),
-    [1, 1, 5, 10, 10],
+const DAY_MS = 86_400_000
+
+/** Outcomes by age in days and duration, the oldest first. */
+function recentOf(rows: readonly (readonly [ageDays: number, durationMs: number, goal?: string])[]): Recent {
+  const recent = new Recent()
+  for (const [index, [ageDays, durationMs, fingerprint = 'g']] of rows.entries())
+    recent.add({
+      mid: `m-${index}`,
+      nth: index + 1,
+      atMs: NOW_MS - ageDays * DAY_MS,
+      fingerprint,
+      success: true,
+      durationMs,
+      timedOut: false,
+      operatorMinutes: index,
+      value: durationMs,
+    })
+  return recent
+}
+const NOW_MS = Date.UTC(2026, 10, 22)
+
+t.test('quantiles, means and variation of durations heed the age', async (t) => {
+  // Weights 1/4, 1/2, 1/2, 1, 1: the sum is 3.25.
+  const recent = recentOf([
+    [60, 10],
+    [30, 30],
+    [30, 50],
+    [0, 20],
+    [0, 40],
+  ])
+  const alike = new Map<string, number>()
+  const found = recent.details('g', alike, NOW_MS)
+  // By duration: 10 (.25), 20 (1.25), 30 (1.75), 40 (2.75), 50 (3.25).
+  const { p50Ms, p90Ms, meanMs, n } = found.durations ?? {}
+  t.strictSame([n, p50Ms, p90Ms], [5, 30, 50])
+  t.ok(Math.abs((meanMs ?? 0) - (2.5 + 15 + 25 + 20 + 40) / 3.25) < 1e-9)
+  t.ok(Math.abs((found.operatorMinutes ?? 0) - (0.5 + 1 + 3 + 4) / 3.25) < 1e-9)
+  t.equal(
+    recent.details('g', alike, NOW_MS + 30 * DAY_MS),
+    found,
+    'all fade alike, so it is the same a month later',
   )
-  t.equal(weightedQuantile([], 0.5), undefined)
-  t.equal(variation([{ value: 3, weight: 1 }]), undefined, 'one duration has no spread')
-  t.ok(
-    Math.abs(
-      (variation([
-        { value: 1, weight: 1 },
-        { value: 3, weight: 1 },
-      ]) ?? 0) - 0.5,
-    ) < 1e-12,
+  t.equal(
+    recentOf([[0, 3]]).details('g', new Map(), NOW_MS).variation,
+    undefined,
+    'one duration has no spread',
   )
+  t.strictSame(new Recent().details('g', new Map(), NOW_MS).durations, undefined)
+})
+
+t.test('five similar goals speak for themselves, each as much as it is alike', async (t) => {
+  const rows = [1, 2, 3, 4, 5].flatMap(
+    (ms) =>
+      [
+        [0, ms, 'like'],
+        [0, 100 * ms, 'other'],
+      ] as const,
+  )
+  const recent = recentOf(rows)
+  t.equal(recent.details('x', new Map([['like', 0.5]]), NOW_MS).durations?.p90Ms, 5)
+  t.equal(recent.details('y', new Map(), NOW_MS).durations?.p90Ms, 400)
+  const both = new Map([
+    ['like', 1],
+    ['other', 0.3],
+  ])
+  t.equal(recent.details('x', both, NOW_MS).durations?.n, 10, 'another map is another answer')
+  const newest = recent.details('x', new Map([['like', 1]]), NOW_MS).missions
+  t.strictSame(newest, ['m-8', 'm-6', 'm-4', 'm-2', 'm-0'])
+})
+
+t.test('an outcome from the future counts like now, and old ones leave', async (t) => {
+  const recent = recentOf([
+    [0, 10],
+    [-365, 20],
+    [-365, 30],
+  ])
+  t.equal(recent.details('g', new Map(), NOW_MS).durations?.meanMs, 20)
+  recent.dropBefore(3)
+  t.strictSame(recent.details('g', new Map(), NOW_MS).durations, { n: 1, p50Ms: 30, p90Ms: 30, meanMs: 30 })
+  const many = recentOf(Array.from({ length: 1_000 }, (_, n) => [0, n % 7, `g-${n}`] as const))
+  t.strictSame([many.outcomes.length, many.outcomes[0]?.mid], [200, 'm-800'])
+  t.equal(many.details('g-999', new Map([['g-999', 1]]), NOW_MS).missions[0], 'm-999')
 })
 
 t.test('rounded shares add up to the rounded total, whatever is cut off', async (t) => {
