@@ -4,7 +4,8 @@
 export class Keyed {
   readonly #waitingMax: number
   readonly #full: () => Error
-  readonly #lines = new Map<string, { last: Promise<unknown>; length: number }>()
+  /** Keys somebody is at, with those who wait for them. */
+  readonly #lines = new Map<string, (() => void)[]>()
 
   /** @param full - Made when more than `waitingMax` wait for one key. */
   constructor(waitingMax: number, full: () => Error) {
@@ -13,17 +14,20 @@ export class Keyed {
   }
 
   async run<T>(key: string, work: () => Promise<T>): Promise<T> {
-    const line = this.#lines.get(key) ?? { last: Promise.resolve(), length: 0 }
-    if (line.length > this.#waitingMax) throw this.#full()
-    this.#lines.set(key, line)
-    line.length += 1
-    const turn = line.last.then(work)
-    line.last = turn.catch(() => {}) // its failure is the caller's; the next one only waits for the end
+    const line = this.#lines.get(key)
+    if (line === undefined) this.#lines.set(key, [])
+    else if (line.length >= this.#waitingMax) throw this.#full()
+    else await new Promise<void>((resolve) => line.push(resolve))
     try {
-      return await turn
+      return await work()
     } finally {
-      line.length -= 1
-      if (line.length === 0) this.#lines.delete(key)
+      this.#leave(key)
     }
+  }
+
+  #leave(key: string): void {
+    const next = this.#lines.get(key)?.shift()
+    if (next === undefined) this.#lines.delete(key)
+    else next()
   }
 }

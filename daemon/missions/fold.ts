@@ -32,8 +32,8 @@ export function fold(mission: Mission | undefined, fact: Fact): Mission | undefi
   }
   const move = transition(mission.status, event)
   if (move === undefined) return mission
-  const moved = foldMove(mission, fact)
-  return { ...moved, status: move.to, since: fact.ts, trail: told(mission, fact), updatedAt: fact.ts }
+  const trail = told(mission, fact)
+  return { ...mission, ...changes(mission, fact), status: move.to, since: fact.ts, trail, updatedAt: fact.ts }
 }
 
 /** A running mission after the start or the end of a step; also for records that are yet to be written. */
@@ -66,17 +66,18 @@ function isOfEpoch(mission: Mission, fact: Fact): boolean {
   return fact.ep === (fact.type === 'mission.claimed' ? mission.epoch + 1 : mission.epoch)
 }
 
-function foldMove(mission: Mission, fact: Fact): Mission {
+/** What else a transition changes. */
+function changes(mission: Mission, fact: Fact): Partial<Mission> {
   switch (fact.type as MissionFactType) {
     case 'mission.approved':
       return cleared(mission, fact, 'approved', body<'mission.approved'>(fact).digest)
     case 'mission.overridden':
       return cleared(mission, fact, 'overridden', body<'mission.overridden'>(fact).digest)
     case 'mission.rejected':
-      return { ...mission, note: body<'mission.rejected'>(fact).reason ?? null }
+      return { note: body<'mission.rejected'>(fact).reason ?? null }
     case 'mission.rejudged': {
       const { validation } = body<'mission.rejudged'>(fact)
-      return { ...mission, validation, decision: 'BORDERLINE', clearance: null }
+      return { validation, decision: 'BORDERLINE', clearance: null }
     }
     case 'mission.claimed':
       return claimed(mission, fact)
@@ -94,12 +95,12 @@ function foldMove(mission: Mission, fact: Fact): Mission {
     case 'mission.resumed': {
       const { mode, digest, ...unknown } = body<'mission.resumed'>(fact)
       const steps = withSteps(mission, stepsOf(unknown), mode === 'skip' ? 'skipped' : 'pending')
-      return cleared({ ...mission, steps, note: null }, fact, 'resumed', digest)
+      return { ...cleared(mission, fact, 'resumed', digest), steps, note: null }
     }
     case 'mission.cancelled': {
       const { reason, duration_ms } = body<'mission.cancelled'>(fact)
       const note = reason ?? null
-      return { ...(fact.ep ? close(mission, fact, 'cancelled', duration_ms ?? 0) : mission), note }
+      return { ...(fact.ep ? close(mission, fact, 'cancelled', duration_ms ?? 0) : {}), note }
     }
     case 'mission.ended': {
       const outcome = body<'mission.ended'>(fact)
@@ -112,21 +113,21 @@ function foldMove(mission: Mission, fact: Fact): Mission {
     case 'mission.expired':
     case 'mission.step_started':
     case 'mission.step_finished':
-      return mission
+      return {}
   }
 }
 
-function cleared(mission: Mission, fact: Fact, kind: Clearance['kind'], digest: string): Mission {
+function cleared(mission: Mission, fact: Fact, kind: Clearance['kind'], digest: string): Partial<Mission> {
   const { by, reason } = body<'mission.approved'>(fact)
   const clearance = { kind, by, at: fact.ts, digest, ...(reason === undefined ? {} : { reason }) }
-  return { ...mission, clearance, touches: mission.touches + 1, retryInMs: 0 }
+  return { clearance, touches: mission.touches + 1, retryInMs: 0 }
 }
 
-function claimed(mission: Mission, fact: Fact): Mission {
+function claimed(mission: Mission, fact: Fact): Partial<Mission> {
   const epoch = mission.epoch + 1
   const attempt = { epoch, started_at: fact.ts, ended_at: null, outcome: null }
   const kept = mission.attempts.length < ATTEMPTS_KEPT ? mission.attempts : mission.attempts.slice(1)
-  return { ...mission, epoch, attempts: [...kept, attempt], openMs: 0, retryInMs: 0 }
+  return { epoch, attempts: [...kept, attempt], openMs: 0, retryInMs: 0 }
 }
 
 /** Ends the open attempt, and the steps it was at. */
@@ -136,7 +137,7 @@ function close(
   outcome: 'completed' | 'failed' | 'cut' | 'cancelled',
   durationMs: number,
   error?: MissionError,
-): Mission {
+): Partial<Mission> {
   const ended = { ended_at: fact.ts, outcome, ...(error === undefined ? {} : { error }) }
   const attempts = mission.attempts.map((attempt) =>
     attempt.epoch === mission.epoch ? { ...attempt, ...ended } : attempt,
@@ -145,7 +146,7 @@ function close(
   const steps = mission.steps.some(isLeft)
     ? mission.steps.map((step) => (isLeft(step) ? left(step, fact, outcome, error) : step))
     : mission.steps
-  return { ...mission, attempts, steps, spentMs: mission.spentMs + durationMs, openMs: 0 }
+  return { attempts, steps, spentMs: mission.spentMs + durationMs, openMs: 0 }
 }
 
 function left(step: StepRecord, fact: Fact, outcome: string, error: MissionError | undefined): StepRecord {

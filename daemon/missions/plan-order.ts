@@ -5,9 +5,13 @@ import type { PlanStep } from '../contracts/mission.ts'
  * from top to bottom; `needs: []` waits for nothing.
  */
 export function needsOf(plan: readonly PlanStep[]): ReadonlyMap<string, readonly string[]> {
-  return new Map(
-    plan.map(({ id, needs }, index) => [id, needs ?? plan.slice(Math.max(0, index - 1), index).map(idOf)]),
-  )
+  const needs = new Map<string, readonly string[]>()
+  let before = NOTHING
+  for (const { id, needs: said } of plan) {
+    needs.set(id, said ?? before)
+    before = [id]
+  }
+  return needs
 }
 
 /** Steps that are done before this one begins, whatever the others do. */
@@ -73,9 +77,7 @@ export function startable(
   return starting
 }
 
-function idOf({ id }: PlanStep): string {
-  return id
-}
+const NOTHING: readonly string[] = []
 
 /** Half of the missions that may run at once: one wide plan leaves room at the modules for the others. */
 export const PARALLEL_MAX = 8
