@@ -3,6 +3,7 @@ import type { FactDraft } from '../contracts/fact.ts'
 import { type Issue, NexusError } from '../contracts/failure.ts'
 import type { MissionId } from '../contracts/ids.ts'
 import { CONSTRAINTS_DEFAULT, type Constraints, type MissionCreate } from '../contracts/mission.ts'
+import { Turnstile } from '../kit/turnstile.ts'
 import { Backlog } from './backlog.ts'
 import { digestOf } from './digest.ts'
 import { actorOf, draft, type MissionOrder } from './facts.ts'
@@ -40,6 +41,7 @@ export class Admission {
   readonly #ledger: Ledger
   readonly #ids: MissionIds
   readonly #keys = new KeyTurns()
+  readonly #turns = new Turnstile()
   readonly #plans: PlanLine
   readonly #space: SpaceGuard
   /** To be told of every mission that changed. */
@@ -102,7 +104,7 @@ export class Admission {
     authority: Authority,
     wanted: readonly Wanted[],
   ): Promise<readonly (Admitted | NexusError)[]> {
-    const prepared = await Promise.all(wanted.map((one) => this.#prepareOrRefuse(authority, one)))
+    const prepared = await this.#prepareAll(authority, wanted)
     // Named, given their places and handed to the journal in one breath, so that ids and records have one order.
     const drafts = new Map<number, FactDraft & { readonly mid: MissionId }>()
     const ends = prepared.map((one, at) => {
@@ -129,6 +131,21 @@ export class Admission {
       if (error instanceof NexusError && error.code === 'JOURNAL_FULL') this.#space.refused()
       throw error
     }
+  }
+
+  /** A few in each turn of the event loop: a thousand in one would make everybody else wait for all of them. */
+  #prepareAll(authority: Authority, wanted: readonly Wanted[]): Promise<readonly (Prepared | NexusError)[]> {
+    const turns: Promise<void>[] = []
+    return Promise.all(
+      wanted.map(async (one, at) => {
+        const turn = Math.floor(at / TURN_MAX)
+        if (turn > 0) {
+          turns[turn] ??= this.#turns.pass()
+          await turns[turn]
+        }
+        return this.#prepareOrRefuse(authority, one)
+      }),
+    )
   }
 
   async #prepareOrRefuse(authority: Authority, wanted: Wanted): Promise<Prepared | NexusError> {
@@ -249,6 +266,8 @@ export function badRequest(pointer: string, detail: string): NexusError {
   return new NexusError('BAD_REQUEST', { detail: `${pointer} ${detail}` }, { issues })
 }
 
+/** Judging so many takes a few milliseconds. */
+const TURN_MAX = 100
 const INPUT_BYTES_MAX = 32 * 1024
 /** A line of the journal has 64 KiB; its framing and the actor need little of the rest. */
 const ORDER_BYTES_MAX = 60 * 1024

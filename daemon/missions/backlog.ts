@@ -39,7 +39,7 @@ export class Backlog {
   /** Takes in where a mission stands now. */
   take({ id, status, order, modules, since }: Mission): void {
     const { queued, awaiting_approval } = this.#lines
-    if (isKind(status)) this.#lines[status].put(id, { category: order.category, modules, since })
+    if (isKind(status)) this.#lines[status].put(id, order.category, modules, since)
     if (status !== 'queued' && queued.drop(id)) this.#leftOf(order.category).note(this.#clock.elapsed())
     if (status !== 'awaiting_approval') awaiting_approval.drop(id)
   }
@@ -48,7 +48,7 @@ export class Backlog {
   reserve(id: MissionId, status: MissionStatus, waiting: Waiting): NexusError | undefined {
     if (!isKind(status)) return undefined
     const full = this.#fullFor(status, waiting)
-    if (full === undefined) this.#lines[status].put(id, { ...waiting, since: '' })
+    if (full === undefined) this.#lines[status].put(id, waiting.category, waiting.modules, '')
     return full
   }
 
@@ -103,7 +103,8 @@ export class Backlog {
 }
 
 interface Place extends Waiting {
-  readonly since: string
+  /** Empty while it is not on record yet. */
+  since: string
 }
 
 /** Missions that wait for the same thing, in the order in which they began to. */
@@ -125,9 +126,15 @@ class Line {
     return this.#counts.get(name) ?? 0
   }
 
-  put(id: MissionId, place: Place): void {
-    if (!this.#places.has(id)) this.#add(place, 1)
+  put(id: MissionId, category: Category, modules: readonly ModuleId[], since: string): void {
+    const known = this.#places.get(id)
+    if (known !== undefined) {
+      known.since = since
+      return
+    }
+    const place = { category, modules, since }
     this.#places.set(id, place)
+    this.#add(place, 1)
   }
 
   drop(id: MissionId): boolean {
