@@ -1,5 +1,6 @@
 import { mkdir, realpath } from 'node:fs/promises'
 import { join } from 'node:path'
+import { type BusyWatch, busyStatus, watchBusyLoops } from './busy.ts'
 import { openCatalog } from './catalog/catalog.ts'
 import type { ModuleCatalog } from './catalog/port.ts'
 import { COMMANDS, type CommandName } from './contracts/command.ts'
@@ -56,6 +57,7 @@ interface Late {
   records?: RecordLog
   catalog?: ModuleCatalog
   meters?: Meters
+  busy?: BusyWatch
 }
 
 /** Knows everybody and decides nothing: builds each room and hands it what it needs from above. */
@@ -87,7 +89,7 @@ export async function compose(ground: Ground): Promise<Parts> {
   })
   const meters = metersOf(supervisor, ports, missions, insight, ground.publishedKeyActive)
   const status = (principal: Principal): DaemonStatus =>
-    daemonStatus({ supervisor, missions }, settings, principal, (clock.elapsed() - startedMs) / 1_000)
+    daemonStatus({ supervisor, missions, busyLoops: busyStatus(late.busy?.episodes ?? []) }, settings, principal, (clock.elapsed() - startedMs) / 1_000)
   const gate = makeGate(ground, late, { supervisor, missions, maintenance, meters, status })
   environment.command = (moduleId, name, params) => moduleCommand(supervisor, gate, moduleId, name, params)
   late.meters = meters
@@ -105,6 +107,12 @@ export async function compose(ground: Ground): Promise<Parts> {
   })
   late.memory = memory
   stops.push('maintenance', () => maintenance.stop())
+  late.busy = watchBusyLoops(ground, {
+    supervisor,
+    telemetry,
+    workDone: () => memory.head + meters.answers,
+    append: (draft) => memory.append(draft),
+  })
   watchResources(ground, { supervisor, missions, insight, telemetry })
   stops.push('insight', () => insight.stop())
 

@@ -11,7 +11,15 @@ import { Meters } from './telemetry/meters.ts'
 
 /** What `get_status` answers without a module. */
 export function daemonStatus(
-  { supervisor, missions }: { readonly supervisor: Supervisor; readonly missions: Missions },
+  {
+    supervisor,
+    missions,
+    busyLoops,
+  }: {
+    readonly supervisor: Supervisor
+    readonly missions: Missions
+    readonly busyLoops: DaemonStatus['busy_loops']
+  },
   { tokens }: Settings,
   { name, roles }: Principal,
   uptimeSeconds: number,
@@ -33,6 +41,7 @@ export function daemonStatus(
     },
     health: { statistics: statisticsOf(modules) },
     missions: missions.brief(),
+    busy_loops: busyLoops,
   }
 }
 

@@ -52,6 +52,7 @@ export interface Fact extends FactDraft {
 export const FACT_TYPES = [
   'daemon.started',
   'daemon.stopping',
+  'daemon.busy_loop',
   'journal.segment_opened',
   'journal.rotated',
   'journal.compacted',
@@ -76,6 +77,7 @@ export const FACT_TYPES = [
   'module.resumed',
   'module.crashed',
   'module.suspected',
+  'module.busy',
   'module.hung',
   'module.displaced',
   'module.scaled',

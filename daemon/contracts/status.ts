@@ -36,6 +36,8 @@ export interface DaemonStatus {
     readonly by_state: Readonly<Partial<Record<ModuleState, number>>>
   }
   readonly health: { readonly statistics: HealthStatistics }
+  /** Event loops that turn without anything to do, now. */
+  readonly busy_loops: readonly { readonly where: string; readonly since: string; readonly seen: string }[]
   readonly missions: MissionsBrief
 }
 
@@ -129,6 +131,10 @@ export interface InstanceStatus {
   readonly memory_bytes: number
   readonly cpu_percent: number
   readonly loop_lag_ms: number
+  /** Event loop utilisation of its process, 0..1. */
+  readonly elu: number
+  /** So long its process has turned without a rest and without being asked for anything. */
+  readonly restless_ms: number
   readonly calls: number
   readonly in_flight: number
 }

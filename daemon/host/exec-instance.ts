@@ -81,8 +81,14 @@ export class ExecInstance implements Instance, Patient {
     return this.#host.isolation
   }
   get stats(): InstanceStats {
-    const { cpuPercent } = this.#figures
-    return { heartbeat: this.#seen, cpuPercent, calls: this.#talk.sent, inFlight: this.#talk.inFlight }
+    const { cpuPercent, restless } = this.#figures
+    return {
+      heartbeat: this.#seen,
+      cpuPercent,
+      restless,
+      calls: this.#talk.sent,
+      inFlight: this.#talk.inFlight,
+    }
   }
   get actions(): readonly string[] {
     return this.#talk.answer?.actions ?? []
@@ -154,7 +160,7 @@ export class ExecInstance implements Instance, Patient {
       calls: this.#talk.calls,
       log: (line) => this.#host.log(line),
       beat: (heartbeat) => {
-        this.#figures.take(heartbeat)
+        this.#figures.take(heartbeat, { calls: this.#talk.sent, inFlight: this.#talk.inFlight })
         this.#beat(heartbeat?.rests_ms)
       },
       lastWords: (stack) => {

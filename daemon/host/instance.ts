@@ -73,7 +73,7 @@ export class ProcessInstance implements Instance, Patient {
       calls: this.#talk.calls,
       log: (line) => host.log(line),
       beat: (heartbeat) => {
-        this.#figures.take(heartbeat)
+        this.#figures.take(heartbeat, { calls: this.#talk.sent, inFlight: this.#talk.inFlight })
         watch.heard(this, heartbeat?.rests_ms)
       },
       lastWords: (stack) => {
@@ -134,8 +134,8 @@ export class ProcessInstance implements Instance, Patient {
   }
 
   get stats(): InstanceStats {
-    const { newest: heartbeat, cpuPercent } = this.#figures
-    return { heartbeat, cpuPercent, calls: this.#talk.sent, inFlight: this.#talk.inFlight }
+    const { newest: heartbeat, cpuPercent, restless } = this.#figures
+    return { heartbeat, cpuPercent, restless, calls: this.#talk.sent, inFlight: this.#talk.inFlight }
   }
 
   /** Import and start share the one deadline of the manifest. */

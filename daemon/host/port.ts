@@ -8,6 +8,7 @@ import type {
   RecordPaths,
 } from '../contracts/module.ts'
 import type { HeartbeatParams, MetricsParams } from '../contracts/wire.ts'
+import type { Restless } from './figures.ts'
 import type { OutputLine } from './output.ts'
 
 /**
@@ -136,6 +137,8 @@ export interface InstanceStats {
   readonly heartbeat: HeartbeatParams | undefined
   /** Of one processor, between the last two heartbeats; 0 until there are two. */
   readonly cpuPercent: number
+  /** Its process has not rested for a while; all that share it say the same. */
+  readonly restless: Restless | undefined
   readonly calls: number
   readonly inFlight: number
 }

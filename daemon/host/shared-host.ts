@@ -1,7 +1,7 @@
 import { pathToFileURL } from 'node:url'
 import { NexusError } from '../contracts/failure.ts'
 import type { Clock } from '../kit/clock.ts'
-import { Figures } from './figures.ts'
+import { type Asked, Figures } from './figures.ts'
 import { readHeartbeat, readLog } from './heard.ts'
 import type { PulseLimits } from './heartbeat.ts'
 import { departureOf, type Ending, type HostProcess } from './host-process.ts'
@@ -128,12 +128,12 @@ export class SharedHost implements Patient, HostView {
   // --- what its instances do ---------------------------------------------------------------------------------
 
   /** What one of them uses, which nobody measures: its even share of what the process does. */
-  shareOf(): Pick<InstanceStats, 'heartbeat' | 'cpuPercent'> {
-    const { newest, cpuPercent } = this.#figures
+  shareOf(): Pick<InstanceStats, 'heartbeat' | 'cpuPercent' | 'restless'> {
+    const { newest, cpuPercent, restless } = this.#figures
     const seats = Math.max(1, this.#residents.size)
-    if (newest === undefined) return { heartbeat: undefined, cpuPercent: 0 }
+    if (newest === undefined) return { heartbeat: undefined, cpuPercent: 0, restless: undefined }
     const heartbeat = { ...newest, rss_bytes: newest.rss_bytes / seats, cpu_ms: newest.cpu_ms / seats }
-    return { heartbeat, cpuPercent: cpuPercent / seats }
+    return { heartbeat, cpuPercent: cpuPercent / seats, restless }
   }
 
   /** One has gone in good order. With the last the process goes, and only then it is gone. */
@@ -218,9 +218,18 @@ export class SharedHost implements Patient, HostView {
   #beat(params: unknown): string | undefined {
     const heartbeat = params === undefined ? undefined : readHeartbeat(params)
     if (params !== undefined && heartbeat === undefined) return 'heartbeat of a wrong shape'
-    this.#figures.take(heartbeat)
+    this.#figures.take(heartbeat, this.#asked())
     this.#parts.watch.heard(this, heartbeat?.rests_ms)
     return undefined
+  }
+
+  #asked(): Asked {
+    let [calls, inFlight] = [0, 0]
+    for (const { asked } of this.#residents.values()) {
+      calls += asked.calls
+      inFlight += asked.inFlight
+    }
+    return { calls, inFlight }
   }
 
   #violation(reason: string): void {

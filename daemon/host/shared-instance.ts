@@ -4,6 +4,7 @@ import type { InitializeAnswer, LogParams } from '../contracts/wire.ts'
 import type { Clock } from '../kit/clock.ts'
 import { thrownOf } from './calls.ts'
 import { Ears } from './ears.ts'
+import type { Asked } from './figures.ts'
 import { readInitializeAnswer } from './heard.ts'
 import { introductionOf } from './introduction.ts'
 import { withLastWords } from './last-words.ts'
@@ -93,7 +94,11 @@ export class SharedInstance implements Instance, Suspect {
     return this.#answer.has
   }
   get stats(): InstanceStats {
-    return { ...this.#host.shareOf(), calls: this.#talk.sent, inFlight: this.#talk.inFlight }
+    return { ...this.#host.shareOf(), ...this.asked }
+  }
+  /** What it was asked for, of all that its host was. */
+  get asked(): Asked {
+    return { calls: this.#talk.sent, inFlight: this.#talk.inFlight }
   }
   get doing(): string | undefined {
     const [call] = this.#talk.calls.values()

@@ -126,7 +126,7 @@ function configFor(unit: Unit): Readonly<Record<string, unknown>> {
 function instanceStatus(replica: Replica): InstanceStatus[] {
   const { instance } = replica
   if (instance === undefined) return []
-  const { heartbeat, cpuPercent, calls, inFlight } = instance.stats
+  const { heartbeat, cpuPercent, restless, calls, inFlight } = instance.stats
   return [
     {
       instance: replica.id,
@@ -137,6 +137,8 @@ function instanceStatus(replica: Replica): InstanceStatus[] {
       memory_bytes: heartbeat?.rss_bytes ?? 0,
       cpu_percent: Math.round(cpuPercent * 10) / 10,
       loop_lag_ms: Math.round((heartbeat?.loop_lag_ms ?? 0) * 10) / 10,
+      elu: Math.round((heartbeat?.elu ?? 0) * 1_000) / 1_000,
+      restless_ms: restless === undefined ? 0 : Math.round(restless.unaskedMs),
       calls,
       in_flight: inFlight,
     },

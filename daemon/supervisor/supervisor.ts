@@ -12,10 +12,12 @@ import type {
   ReloadResult,
 } from '../contracts/status.ts'
 import { didYouMean } from '../kit/nearest.ts'
+import type { LoopSubject } from '../telemetry/busy-loops.ts'
 import { ActionInputs } from './action-inputs.ts'
 import { configureModule } from './configure.ts'
 import { DiskChanges } from './disk-changes.ts'
 import { explainModule } from './explain.ts'
+import { loopSubjects } from './loops.ts'
 import { type HealthVerdict, moduleBrief, moduleStatus } from './module-status.ts'
 import { NO_OMEN, unlockModule } from './omened.ts'
 import type { ActionAnswer, ActionCall, ModuleOutlook, SupervisorEnvironment } from './port.ts'
@@ -189,6 +191,11 @@ export class Supervisor {
     return this.units.map((unit) =>
       moduleBrief(unit, this.#verdicts(unit.id), ports.status(unit.id), this.#omen(unit)),
     )
+  }
+
+  /** How busy the loops of its processes are. */
+  loops(): LoopSubject[] {
+    return loopSubjects(this.units, this.#env.ports)
   }
 
   status(moduleId: string): ModuleStatus {

@@ -43,6 +43,7 @@ const LONG_SECONDS = [0.01, 0.05, 0.1, 0.5, 1, 5, 15, 60, 300, 1_800, 7_200]
 export class Meters {
   readonly #registry = new Registry()
   #modules: readonly ModuleBrief[] | undefined
+  #answers = 0
   readonly #custom = new CustomMeters(this.#registry)
   readonly #counters: ReturnType<typeof makeCounters>
   readonly #histograms: ReturnType<typeof makeHistograms>
@@ -54,6 +55,11 @@ export class Meters {
     this.#histograms = makeHistograms(this.#registry)
     addGauges(this.#registry, { ...sources, modules: () => this.#census(sources) })
     addPorts(this.#registry, sources)
+  }
+
+  /** HTTP requests answered so far. */
+  get answers(): number {
+    return this.#answers
   }
 
   get contentType(): string {
@@ -97,6 +103,7 @@ export class Meters {
   }
 
   answered({ method, route, status, durationMs }: HttpAnswer): void {
+    this.#answers += 1
     const labels = {
       method: METHODS.has(method) ? method : 'other',
       route,

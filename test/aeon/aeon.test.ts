@@ -34,6 +34,7 @@ const STATUS = {
   features: { cluster: false, tracing: false, compliance: false },
   modules: { total_discovered: 1, total_loaded: 1, by_state: { started: 1 } },
   health: { statistics: { total: 1, healthy: 1, degraded: 0, unhealthy: 0 } },
+  busy_loops: [],
   missions: {
     queued: 0,
     running: 0,

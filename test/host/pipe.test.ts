@@ -337,15 +337,17 @@ t.test('the timers that somebody leaves behind are stopped, and nobody else’s'
   t.strictSame(rang, [])
 })
 
+const NOBODY = { calls: 0, inFlight: 0 }
+
 t.test('the use of the processor is that between the last two figures, and nothing at rest', async (t) => {
   const clock = new TestClock()
   const figures = new Figures(clock)
   const say = async (cpu_ms: number, more: object = {}): Promise<number> => {
     await clock.pass(500)
-    figures.take({ rss_bytes: 1, loop_lag_ms: 0, elu: 0, cpu_ms, ...more })
+    figures.take({ rss_bytes: 1, loop_lag_ms: 0, elu: 0, cpu_ms, ...more }, NOBODY)
     return figures.cpuPercent
   }
   const found = [await say(10), await say(260), await say(270, { rests_ms: 10_000 })]
-  figures.take(undefined)
+  figures.take(undefined, NOBODY)
   t.strictSame([...found, figures.cpuPercent, figures.newest?.cpu_ms], [0, 50, 0, 2, 270])
 })

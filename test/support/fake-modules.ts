@@ -31,7 +31,7 @@ export class FakeInstance implements Instance {
   readonly isolation = 'none'
   readonly actions = ['work']
   readonly has: Instance['has']
-  readonly stats = { heartbeat: undefined, cpuPercent: 0, calls: 0, inFlight: 0 }
+  readonly stats = { heartbeat: undefined, cpuPercent: 0, restless: undefined, calls: 0, inFlight: 0 }
   readonly gone: Promise<Departure>
   readonly order: SpawnOrder
   halted = false
