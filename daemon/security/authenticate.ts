@@ -2,7 +2,7 @@ import type { TokenEntry } from '../contracts/config.ts'
 import { NexusError } from '../contracts/failure.ts'
 import { type Principal, ROLES, type Role } from '../contracts/roles.ts'
 import type { DevMode } from './dev-mode.ts'
-import { type Digest, matches } from './digest.ts'
+import { type Digest, matchesOf } from './digest.ts'
 import type { FailureLimit } from './failure-limit.ts'
 import type { LocalToken } from './local-token.ts'
 import { type OperatorKey, PUBLISHED_KEY } from './operator-key.ts'
@@ -50,7 +50,11 @@ function anonymous(surface: Credentials['surface']): Principal {
 
 function ofToken(bearer: string, { localToken, tokens, failures }: Authority): Principal {
   // Each is compared, so that the time does not tell which came near.
-  const entry = tokens.filter(({ sha256 }) => matches(bearer, digestFrom(sha256)))[0]
+  const [place = -1] = matchesOf(
+    bearer,
+    tokens.map(({ sha256 }) => digestFrom(sha256)),
+  )
+  const entry = tokens[place]
   if (localToken.matches(bearer)) return { kind: 'local', name: 'local', roles: ['admin'], permissions: [] }
   if (entry === undefined) throw refused(failures, 'UNAUTHENTICATED')
   const roles = entry.roles.filter((role): role is Role => Object.hasOwn(ROLES, role))

@@ -14,3 +14,10 @@ export function digestOf(secret: string): Digest {
 export function matches(given: string, digest: Digest): boolean {
   return given.length <= SECRET_LENGTH_MAX && timingSafeEqual(digestOf(given), digest)
 }
+
+/** The places of the secrets that this is, each compared like that; what was given is hashed once for all. */
+export function matchesOf(given: string, digests: readonly Digest[]): readonly number[] {
+  if (digests.length === 0 || given.length > SECRET_LENGTH_MAX) return []
+  const shown = digestOf(given)
+  return digests.flatMap((digest, place) => (timingSafeEqual(shown, digest) ? [place] : []))
+}
