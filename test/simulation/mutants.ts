@@ -1,28 +1,51 @@
 import { registerHooks } from 'node:module'
 
-/** One planted bug: what is replaced in which file of the daemon. `find` must stand there exactly once. */
-export interface Mutant {
+/** What is replaced in a file of the daemon. `find` must stand there exactly once. */
+export interface Patch {
   readonly name: string
   readonly file: string
   readonly find: string
   readonly replace: string
+}
+
+/** A planted bug. */
+export interface Mutant extends Patch {
   /** The embedded engine does not come to it by itself; the conformance suite does it on purpose. */
   readonly by?: 'conformance'
 }
 
-/** Loads the daemon with this bug in it; to be called before anything of the daemon is imported. */
-export function plant({ file, find, replace, name }: Mutant): void {
-  const target = new URL(`../../${file}`, import.meta.url).href
+/** Loads the daemon with these patches; to be called before anything of the daemon is imported. */
+export function plant(patches: readonly Patch[]): void {
   registerHooks({
     load(url, context, nextLoad) {
       const loaded = nextLoad(url, context)
-      if (url !== target) return loaded
-      const source = String(loaded.source)
-      if (source.split(find).length !== 2) throw new Error(`the place of '${name}' is not in ${file} once`)
-      return { ...loaded, source: source.replace(find, () => replace) }
+      const here = patches.filter(({ file }) => new URL(`../../${file}`, import.meta.url).href === url)
+      if (here.length === 0) return loaded
+      let source = String(loaded.source)
+      for (const { name, file, find, replace } of here) {
+        if (source.split(find).length !== 2) throw new Error(`the place of '${name}' is not in ${file} once`)
+        source = source.replace(find, () => replace)
+      }
+      return { ...loaded, source }
     },
   })
 }
+
+/** Sizes that a schedule of eighty steps would never reach. */
+export const SMALL: readonly Patch[] = [
+  {
+    name: 'few rows in a chunk',
+    file: 'daemon/missions/chunk.ts',
+    find: 'export const CHUNK_ROWS = 16_384',
+    replace: 'export const CHUNK_ROWS = 4',
+  },
+  {
+    name: 'few missions at rest in memory',
+    file: 'daemon/missions/shelf.ts',
+    find: 'const RECENT_MAX = 512',
+    replace: 'const RECENT_MAX = 1',
+  },
+]
 
 export const MUTANTS: readonly Mutant[] = [
   {
@@ -58,9 +81,8 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: 'a snapshot that is of a later moment than its content',
     file: 'daemon/memory.ts',
-    find: 'position: this.#journal.position, sections',
-    replace:
-      'position: await new Promise<typeof this.#journal.position>((take) => setImmediate(() => take(this.#journal.position))), sections',
+    find: 'await saveSnapshot(disk, clock, paths, { position, anchors',
+    replace: 'await saveSnapshot(disk, clock, paths, { position: this.#folded, anchors',
   },
   {
     name: 'a claim that does not raise the epoch',
@@ -93,6 +115,12 @@ export const MUTANTS: readonly Mutant[] = [
     file: 'daemon/missions/engine.ts',
     find: 'if (running === undefined && isDisk)',
     replace: 'if (running === undefined && isDisk && id.length === 0)',
+  },
+  {
+    name: 'what is at rest is not read back before it is claimed',
+    file: 'daemon/missions/engine.ts',
+    find: 'this.#shelf.get(id) ?? (await this.#ledger.find(id))',
+    replace: 'this.#ledger.get(id)',
   },
   {
     name: 'forgotten cancel: lost when the last step completes all the same',
@@ -145,8 +173,8 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: 'two decide about one mission at the same time',
     file: 'daemon/kit/keyed.ts',
-    find: 'const turn = line.last.then(work)',
-    replace: 'const turn = work()',
+    find: 'else await new Promise<void>((resolve) => line.push(resolve))',
+    replace: '',
   },
   {
     name: 'a recovery calls a step again that may have done its work',
