@@ -144,6 +144,9 @@ function makeInsight({ clock, settings, log }: Ground, late: Late): Insight {
     weights,
     prices,
     onOmenChanged: (change) => {
+      const { level, module_id: module, because } = change
+      if (level === 'lock') log.error(`${module} is locked: ${because}`, { module })
+      else log.info(`an omen is at ${level}: ${because}`, { module: module ?? undefined, held: change.held })
       const actor = { kind: 'daemon', name: 'insight' } as const
       append(late, { type: 'omen.changed', actor, d: { ...change } }).catch((error: unknown) =>
         log.error('an omen was not recorded', { err: error }),
