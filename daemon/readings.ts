@@ -23,12 +23,17 @@ export function resourceReadings({ supervisor, missions, queueMax, dataDir }: Re
     round += 1
     const queued = Object.values(missions.counters().depth).reduce((sum, depth) => sum + depth, 0)
     return [
-      { resource: 'memory', used: rssBytes, limit: process.constrainedMemory() || totalmem() },
+      { resource: 'memory', used: rssBytes, limit: memoryLimit() },
       { resource: 'queue', used: queued, limit: queueMax },
       ...slow,
       ...moduleReadings(supervisor),
     ]
   }
+}
+
+/** What a control group allows, where it says less than the machine has; without one it says 0, or something absurd. */
+function memoryLimit(): number {
+  return Math.min(process.constrainedMemory() || Number.POSITIVE_INFINITY, totalmem())
 }
 
 /** The largest instance of each module: it is the one that would be ended. */
