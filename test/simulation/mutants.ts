@@ -113,8 +113,8 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: 'a claim that found the disk full is forgotten',
     file: 'daemon/missions/engine.ts',
-    find: 'if (running === undefined && isDisk)',
-    replace: 'if (running === undefined && isDisk && id.length === 0)',
+    find: 'this.#starts.put(id, CLAIM_AGAIN_MS)',
+    replace: '',
   },
   {
     name: 'what is at rest is not read back before it is claimed',

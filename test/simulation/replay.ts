@@ -1,12 +1,16 @@
 import { parseArgs } from 'node:util'
-import { check, scheduleOf } from './check.ts'
-import { noFigures, play, type Schedule } from './simulation.ts'
+import { plant, SMALL } from './mutants.ts'
+import type { Schedule } from './simulation.ts'
 import { takeTurns } from './turns.ts'
 
 /**
  * Plays one failing schedule again and tells every step of it:
  * `node test/simulation/replay.ts --schedule <word>`, or `--seed <n> --path <p>` as a failure printed them.
  */
+plant(SMALL)
+const { check, scheduleOf } = await import('./check.ts')
+const { noFigures, play } = await import('./simulation.ts')
+
 const { values } = parseArgs({
   options: { seed: { type: 'string' }, path: { type: 'string' }, schedule: { type: 'string' } },
 })

@@ -1,5 +1,8 @@
 import t from 'tap'
-import { check, tellFailure } from './check.ts'
+import { plant, SMALL } from './mutants.ts'
+
+plant(SMALL)
+const { check, tellFailure } = await import('./check.ts')
 
 /** About fifteen seconds of one core; `npm run simulate` plays as many as one likes. */
 const SCHEDULES = 4_000

@@ -101,7 +101,7 @@ class Simulation {
     this.#chance = seededChance(setting)
     this.#setting = {
       model: this.#model,
-      segmentBytesMax: setting & 1 ? 4_000 : 1_000_000,
+      segmentBytesMax: setting & 1 ? 2_000 : 1_000_000,
       snapshotEvery: setting & 2 ? 7 : 1_000,
       concurrency: setting & 4 ? 1 : 4,
       approvalDays: APPROVAL_MS / 86_400_000,

@@ -1,0 +1,103 @@
+import t from 'tap'
+import type { Fact } from '../../daemon/contracts/fact.ts'
+import { NexusError } from '../../daemon/contracts/failure.ts'
+import { seededChance } from '../../daemon/kit/chance.ts'
+import { anna, BORDERLINE, body, codeOf, later, operator, World } from '../missions/world.ts'
+import { draft, emptyDisk, openOn } from '../storage/kit.ts'
+import { settle } from '../support/test-clock.ts'
+import { scheduleOf } from './check.ts'
+import { noFigures, play } from './simulation.ts'
+import { takeTurns } from './turns.ts'
+
+// What the simulation has found, each as small as it can be.
+
+t.test('what a start shows is durable, also when the last process died before its sync', async (t) => {
+  const disk = emptyDisk()
+  const first = await openOn(disk)
+  await first.journal.append(draft(1))
+  disk.fault = ({ op }) => (op === 'datasync' ? { crash: 'before' } : undefined)
+  void first.journal.append(draft(2)) // never answered
+  await settle()
+  const killed = disk.afterKillUnsynced()
+  const second = await openOn(killed)
+  const shown = second.facts.length
+  const third = await openOn(killed.afterCrash('nothing', seededChance(1)))
+
+  t.strictSame([shown, third.facts.length], [2, 2])
+})
+
+t.test('a segment that was moved and not synced is there after the next crash', async (t) => {
+  const options = { segmentBytesMax: 300 }
+  const disk = emptyDisk()
+  const first = await openOn(disk, options)
+  for (const n of [1, 2]) await first.journal.append(draft(n))
+  let isMoved = false
+  disk.fault = ({ op }) => {
+    if (isMoved && op === 'syncDir') return { crash: 'before' }
+    isMoved ||= op === 'rename'
+    return undefined
+  }
+  for (const n of [3, 4, 5]) void first.journal.append(draft(n)) // answered until the rename only
+  await settle()
+  t.ok(isMoved && disk.isHalted, 'it died while it sealed')
+  const killed = disk.afterKillUnsynced()
+  const second = await openOn(killed, options)
+  await second.journal.append(draft(6))
+  const third = await openOn(killed.afterCrash('nothing', seededChance(1)), options)
+  t.equal(third.journal.head.seq, second.journal.head.seq)
+})
+
+t.test('a claim that finds the disk full is made again', async (t) => {
+  const world = new World()
+  const missions = await world.start()
+  let refused = 0
+  world.journal.before = ([first]) => {
+    if (first?.type !== 'mission.claimed' || refused > 0) return
+    refused += 1
+    world.journal.failing = [new NexusError('JOURNAL_FULL', { reason: 'ENOSPC' })]
+  }
+  const { mission } = await missions.create(anna, body())
+  await world.clock.pass(5_000)
+  t.match(await later(missions, mission.mission_id), { status: 'completed' })
+})
+
+t.test('an approval that ran out is not taken before the work was taken up either', async (t) => {
+  const world = new World()
+  world.verdict = () => BORDERLINE
+  const missions = await world.start()
+  const { mission } = await missions.create(anna, body())
+  world.clock.jump(8 * 86_400_000)
+  const facts: readonly Fact[] = world.journal.facts
+  const next = new World()
+  next.clock.jump(8 * 86_400_000)
+  next.verdict = () => BORDERLINE
+  next.journal.facts.push(...facts)
+  const listening = next.boot()
+  t.equal(
+    await codeOf(listening.approve(operator, { mission_id: mission.mission_id })),
+    'MISSION_WRONG_STATE',
+  )
+  t.match(await listening.get(mission.mission_id), { status: 'expired' })
+})
+
+/** Schedules that failed once; each must hold from now on. */
+const HELD: Readonly<Record<string, string>> = {
+  'an overridden mission that had left memory is claimed': '7y2.f1vm.lf42.dsn6.gp3w.d10v.hepu.kag4.3iv.jlyj',
+  'an approval waits for its whole time, however slow the disk was': '0.kbc4.654s.51ky.ao6c.0',
+  'a record that was shown before a power cut is there after it': '0.7r4s.8g5e.4j5q.0.0.0.0.3ipb.0',
+  'an approval of a mission that is let run during a start can be cancelled':
+    '0.aal8.3zuq.g5s2.agxu.h2qk.b8mn.0.0.4mtc.72z4.8uki.kkgs.6nkg.0',
+}
+
+for (const [claim, word] of Object.entries(HELD)) {
+  t.test(claim, async (t) => {
+    const giveBack = takeTurns()
+    const figures = noFigures()
+    try {
+      await play(scheduleOf(word), figures)
+    } finally {
+      giveBack()
+    }
+    t.ok(figures.checks > 0)
+  })
+}
