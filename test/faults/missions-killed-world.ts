@@ -25,8 +25,8 @@ export class KilledWorld {
   }
 
   async start(): Promise<void> {
-    this.#daemon = await RunningDaemon.start(this.dir, ['--config', 'nexus.json'])
-    await this.#daemon.until('/readyz', ({ status }) => status === 200)
+    await this.#launch()
+    await this.#running().until('/readyz', ({ status }) => status === 200)
   }
 
   get key(): string {
@@ -68,7 +68,7 @@ export class KilledWorld {
     for (const pid of hosts) this.killed.add(pid)
     await daemon.kill()
     this.daemonKills += 1
-    await this.start()
+    await this.#launch()
     back.resolve()
   }
 
@@ -85,6 +85,11 @@ export class KilledWorld {
 
   note(line: string): void {
     appendFileSync(join(this.dir, 'ledger.txt'), `${line}\n`)
+  }
+
+  /** Back, it may be unready for long: a module that an omen locked waits for an operator. */
+  async #launch(): Promise<void> {
+    this.#daemon = await RunningDaemon.start(this.dir, ['--config', 'nexus.json'])
   }
 
   #running(): RunningDaemon {

@@ -82,13 +82,14 @@ class Run {
 
   async toTheEnd(): Promise<void> {
     const writers = Array.from({ length: WRITERS }, () => this.#write())
-    const killers = [this.#killInstances(), this.#killDaemon()]
+    const killers = Promise.all([this.#killInstances(), this.#killDaemon()])
     const operator = this.#operate(Promise.all(writers))
     try {
-      await Promise.all([...writers, operator])
+      // The killers end when this is over, or because something is wrong.
+      await Promise.race([Promise.all([...writers, operator]), killers])
     } finally {
       this.#isOver = true
-      await Promise.all(killers)
+      await killers
     }
   }
 

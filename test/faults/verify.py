@@ -115,7 +115,7 @@ def verify(root):
                 if record["type"] == "mission.created":
                     need(record.get("mid") not in created, "this mission was created before")
                     created.add(record.get("mid"))
-                if record["type"] == "journal.compacted":
+                if record["type"] in ("journal.compacted", "journal.repaired"):
                     compacted.update((gone["last_seq"], gone["last_h"]) for gone in record["d"]["segments"])
                 if offset == 0 and before is not None:
                     body = record["d"]
