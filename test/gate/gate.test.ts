@@ -391,11 +391,16 @@ t.test('a principal changes missions at its rate, and a batch costs what it hold
   await batch('anna', 60)
   const lent = await gate.mission('create', { ...as('operator'), name: 'anna' }, goal).catch((error) => error)
 
+  await clock.pass(3_600_000)
+  await batch('anna', 19)
+  const rested = [await ask('anna'), await ask('anna')]
+
   t.strictSame(codes, ['let in', 'RATE_LIMITED', 'let in'], 'another one has a rate of its own')
+  t.strictSame(rested, ['let in', 'RATE_LIMITED'], 'who rests saves up no more than a burst')
   t.match(late, { code: 'RATE_LIMITED', status: 429, retryAfterSeconds: 1, facts: { rate: 10 } })
   t.strictSame(soon, ['let in', 'RATE_LIMITED'])
   t.match(lent, { retryAfterSeconds: 5 }, 'what a large batch was lent is waited for: 40 and one more')
-  t.equal(facts.filter(({ d }) => d['code'] === 'RATE_LIMITED').length, 4, 'refusals are on record')
+  t.equal(facts.filter(({ d }) => d['code'] === 'RATE_LIMITED').length, 5, 'refusals are on record')
 })
 
 t.test(

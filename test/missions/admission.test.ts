@@ -109,6 +109,22 @@ t.test(
     release.resolve()
 
     t.strictSame(await all, [['created', 'created'], ['known', 'known'], ['IDEMPOTENCY_CONFLICT']])
+    const held = Promise.withResolvers<void>()
+    world.journal.before = () => held.promise
+    const crossed = Promise.all([
+      batch(missions, [{ body: body(), key: 'x' }]),
+      batch(
+        missions,
+        ['d', 'x', 'c'].map((key) => ({ body: body(), key })),
+      ),
+      batch(
+        missions,
+        ['c', 'd'].map((key) => ({ body: body(), key })),
+      ),
+    ])
+    await settle()
+    held.resolve()
+    t.strictSame(await crossed, [['created'], ['created', 'known', 'created'], ['known', 'known']])
   },
 )
 
@@ -147,6 +163,9 @@ t.test('a batch without plans has few of them made at a time, and refuses what w
       more: ['created'],
     },
   )
+  const later = batch(missions, [{ body: unplanned }])
+  await world.clock.pass(2_000)
+  t.strictSame(await later, ['created'], 'and the places are free again')
 })
 
 t.test('limits of queue, lane and module hold exactly, however creates race', async (t) => {
