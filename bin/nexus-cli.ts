@@ -241,6 +241,12 @@ function recordCommands(nexus: Command): void {
     .option('-n, --lines <count>', 'so many', '20')
   const journal = nexus.command('journal').description('the files of the record')
   attach(journal, 'verify', 'the same as audit verify', async (cli) => (await load()).verify(cli))
+  attach(journal, 'rebuild', 'derive all other records from it again, with no daemon running', async (cli) =>
+    (await load()).rebuild(cli),
+  )
+  attach(journal, 'repair', 'say what a repair of damage would cost', async (cli, _, options) =>
+    (await load()).repair(cli, options),
+  ).option('--accept-loss', 'do it')
 }
 
 const DECIDE = {

@@ -320,6 +320,7 @@ async function openMemory(
     clock,
     paths,
     segmentBytesMax: settings.journal.segment_mb * 1_048_576,
+    afresh: ground.afresh === true,
     snapshotEvery: settings.journal.snapshot_every,
     snapshotBytes: settings.journal.snapshot_mb * 1_048_576,
     retention: {

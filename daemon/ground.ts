@@ -23,6 +23,8 @@ export interface Ground {
   readonly stops: StopStack
   /** No module is started but by hand. */
   readonly safe: boolean
+  /** Whatever can be derived from the journal is derived again, though a snapshot is there. */
+  readonly afresh?: boolean
   publishedKeyActive(): boolean
   /** Something must not go on: the daemon ends with this failure. */
   fatal(error: unknown): void

@@ -16,6 +16,7 @@ export function historyRoom(
     settled: () => history.settled(),
     prune: (actor, nowMs, signal) => history.prune(retention, actor, nowMs, signal),
     tidy: (files, signal) => history.tidy(files, signal),
+    digest: (signal) => history.digest(signal),
     check: (signal) => history.check(signal),
   }
 }

@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto'
 import { join } from 'node:path'
 import type { Fact, FactDraft } from './contracts/fact.ts'
 import type { NexusError } from './contracts/failure.ts'
@@ -22,6 +23,7 @@ export interface MemoryParts {
   readonly paths: DataPaths
   readonly segmentBytesMax: number
   readonly recordFileBytesMax?: number
+  readonly afresh?: boolean
   /** A snapshot is taken after so many facts, or so many bytes of them, whichever comes first. */
   readonly snapshotEvery: number
   readonly snapshotBytes: number
@@ -170,6 +172,14 @@ export class Memory {
     }
   }
 
+  /** One hash over everything that is remembered: equal for equal states, however they came about. */
+  async digest(signal: AbortSignal): Promise<string> {
+    const { projections, history } = this.#parts
+    const sum = createHash('sha256')
+    for (const [name, room] of Object.entries(projections)) sum.update(`${name} ${canonical(room.save())}\n`)
+    return sum.update(await history.digest(signal)).digest('hex')
+  }
+
   /** A last snapshot, then nothing more is taken. */
   async close(): Promise<void> {
     await this.#snapshot?.catch(() => undefined)
@@ -246,6 +256,15 @@ export interface SnapshotReport {
   /** Files of the index, and how many of them had to be written. */
   readonly chunks: number
   readonly written: number
+}
+
+/** The order of fields is how an object came about, and says nothing. */
+function canonical(value: unknown): string {
+  return JSON.stringify(value, (_, part) =>
+    part !== null && typeof part === 'object' && !Array.isArray(part)
+      ? Object.fromEntries(Object.entries(part).sort(([a], [b]) => (a < b ? -1 : 1)))
+      : part,
+  )
 }
 
 function take({ projections, history }: MemoryParts, fact: Fact): void {

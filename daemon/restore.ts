@@ -41,6 +41,8 @@ export interface HistoryRoom {
     files: readonly { readonly file: number; readonly sizeBytes: number }[],
     signal: AbortSignal,
   ): Promise<{ readonly records: number; readonly bytes: number }>
+  /** One hash over every mission in full. */
+  digest(signal: AbortSignal): Promise<string>
   /** Reads every record, and names the missions whose record is damaged. */
   check(signal: AbortSignal): Promise<{ readonly missions: number; readonly damaged: readonly string[] }>
 }
@@ -48,6 +50,8 @@ export interface HistoryRoom {
 export interface RestoreParts {
   readonly disk: Disk
   readonly paths: DataPaths
+  /** A snapshot is used only where the journal does not reach back to its first record. */
+  readonly afresh?: boolean
   /** A file of records is sealed before it would grow beyond this. */
   readonly recordFileBytesMax?: number
   readonly projections: Readonly<Record<string, Projection>>
@@ -86,7 +90,7 @@ export async function restore(parts: RestoreParts, chunks: ChunkFiles): Promise<
     onTrouble: (error: unknown) => warn(`missions.jsonl cannot be written: ${String(error)}`),
     onFailed: parts.onBug,
   }
-  const found = await readBoth(parts)
+  const found = parts.afresh === true && base === undefined ? [] : await readBoth(parts)
   for (const [place, snapshot] of found.entries()) {
     const name = place === 0 ? 'system_state.json' : 'system_state.former.json'
     const leftOut = (why: string): void => warn(`the snapshot is left out: ${name}: ${why}`)

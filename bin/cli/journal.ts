@@ -50,6 +50,84 @@ export async function verify(cli: Cli): Promise<number> {
   return ok ? EXIT.ok : EXIT.failed
 }
 
+/** `nexus journal rebuild`: derives again what can be derived from the journal. No daemon may run on the folder. */
+export async function rebuild(cli: Cli): Promise<number> {
+  const [{ rebuild: derive }, { loadSettings }] = await Promise.all([
+    import('../../daemon/rebuild.ts'),
+    import('../../daemon/config-load.ts'),
+  ])
+  const flags = { data_dir: resolve(cli.dataDir) }
+  const { settings } = await loadSettings({ env: process.env, flags, cwd: process.cwd() })
+  const found = await derive(settings, process.env)
+  if (cli.json) cli.printJson(found)
+  else {
+    const { seq, from_seq, missions, lost, digest, same } = found
+    cli.print(
+      fields([
+        ['read', `the records ${from_seq} to ${seq}`],
+        ['missions', `${missions} at rest${lost > 0 ? `, ${lost} of them LOST` : ''}`],
+        ['digest', digest],
+        ['before', same ? 'the files told the same' : 'the files told something else'],
+      ]),
+    )
+  }
+  return found.lost === 0 ? EXIT.ok : EXIT.failed
+}
+
+/** `nexus journal repair [--accept-loss]`: says what a repair would cost, and does it only when that is accepted. */
+export async function repair(cli: Cli, options: { acceptLoss?: boolean }): Promise<number> {
+  const [{ planRepair, repairJournal }, { nodeDisk }, { holdFolder }, { systemClock }, { loadSettings }] =
+    await Promise.all([
+      import('../../daemon/storage/repair.ts'),
+      import('../../daemon/storage/node-disk.ts'),
+      import('../../daemon/storage/lock.ts'),
+      import('../../daemon/kit/clock.ts'),
+      import('../../daemon/config-load.ts'),
+    ])
+  const dataDir = resolve(cli.dataDir)
+  const flags = { data_dir: dataDir }
+  const { settings } = await loadSettings({ env: process.env, flags, cwd: process.cwd() })
+  const lock = holdFolder(dataDir)
+  try {
+    const segmentBytes = settings.journal.segment_mb * 1_048_576
+    const isDone = options.acceptLoss === true
+    const plan = isDone
+      ? await repairJournal(nodeDisk, systemClock, dataDir, segmentBytes)
+      : await planRepair(nodeDisk, dataDir)
+    if (plan === undefined) {
+      if (cli.json) cli.printJson({ damaged: false })
+      else cli.print('the chain holds: there is nothing to repair\n')
+      return EXIT.ok
+    }
+    const { damage, how, lost, files } = plan
+    if (cli.json)
+      cli.printJson({ damaged: true, repaired: isDone, how, because: damage.message, lost, files })
+    else {
+      cli.print(
+        fields([
+          ['damage', damage.message],
+          [
+            'lost',
+            `the records ${lost.from_seq} to ${lost.to_seq} (${lost.bytes} bytes, kept in quarantine/)`,
+          ],
+          ['state', HOW[how]],
+          ['files', files.join(', ')],
+          ['journal', isDone ? 'repaired; its next record tells of it' : 'untouched'],
+          ['to do it', isDone ? undefined : 'nexus journal repair --accept-loss'],
+        ]),
+      )
+    }
+    return isDone ? EXIT.ok : EXIT.failed
+  } finally {
+    lock.release()
+  }
+}
+
+const HOW = {
+  cut: 'goes back to the record before the damage: what came later did not happen',
+  begin: 'stays as it is, from a snapshot; only the records themselves can no longer be shown',
+} as const
+
 /** `nexus audit tail [-n 20] [-f]`: the newest facts, and with `-f` those that come. */
 export async function tail(cli: Cli, options: { lines: string; follow?: boolean }): Promise<number> {
   const wanted = parseInteger(options.lines, '--lines', 1, 1_000)

@@ -206,7 +206,8 @@ function parseOpening(line: Buffer): Sealed | undefined {
 
 /** Where the journal may begin after what this fact tells. */
 export function anchorsIn({ type, d }: Fact): readonly Anchor[] {
-  if (type !== 'journal.compacted' || !Array.isArray(d['segments'])) return []
+  if (type !== 'journal.compacted' && type !== 'journal.repaired') return []
+  if (!Array.isArray(d['segments'])) return []
   return (d['segments'] as { last_seq: number; last_h: string }[]).map(({ last_seq: seq, last_h: h }) => {
     return { seq, h }
   })
