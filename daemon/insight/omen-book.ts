@@ -7,7 +7,7 @@ export class OmenBook {
   readonly #omens = new Map<string, Omen>()
   /** Each success walks over the omens of its module, and over no others. */
   readonly #ofScope = new Map<string, Set<Omen>>()
-  readonly #histories = new Map<string, History>()
+  readonly #histories: Record<Family, Map<string, History>> = { missions: new Map(), life: new Map() }
 
   get all(): Iterable<Omen> {
     return this.#omens.values()
@@ -31,23 +31,30 @@ export class OmenBook {
   }
 
   /** The trials of a scope: its missions, or its hours up. */
-  history(scope: string, family: 'missions' | 'life'): History {
-    const name = `${family} ${scope}`
-    const history = this.#histories.get(name) ?? { atMs: 0, trials: 0, failures: 0, countedUpMs: 0 }
-    this.#histories.set(name, history)
+  history(scope: string, family: Family): History {
+    const histories = this.#histories[family]
+    let history = histories.get(scope)
+    if (history === undefined) {
+      history = { atMs: 0, trials: 0, failures: 0, countedUpMs: 0 }
+      histories.set(scope, history)
+    }
     return history
   }
 
   save(): SavedBook {
+    const saved = (family: Family): SavedHistories =>
+      [...this.#histories[family]].map(([scope, history]) => [scope, { ...history }])
     return {
       omens: [...this.#omens.values()].map((omen) => ({ ...omen })),
-      histories: [...this.#histories].map(([name, history]) => [name, { ...history }]),
+      missions: saved('missions'),
+      life: saved('life'),
     }
   }
 
-  load({ omens, histories }: SavedBook): void {
+  load({ omens, ...histories }: SavedBook): void {
     for (const omen of omens) this.#put({ ...omen })
-    for (const [name, history] of histories) this.#histories.set(name, { ...history })
+    for (const family of ['missions', 'life'] as const)
+      for (const [scope, history] of histories[family]) this.#histories[family].set(scope, { ...history })
   }
 
   #put(omen: Omen): void {
@@ -76,9 +83,13 @@ export function calm(omen: Omen, atMs: number): void {
   Object.assign(omen, CALM, { locked: false, held: false, levelMs: atMs })
 }
 
+type Family = 'missions' | 'life'
+type SavedHistories = readonly (readonly [string, History])[]
+
 export interface SavedBook {
   readonly omens: readonly Omen[]
-  readonly histories: readonly (readonly [string, History])[]
+  readonly missions: SavedHistories
+  readonly life: SavedHistories
 }
 
 /** A module that fails in more ways than this has one cause behind them. */

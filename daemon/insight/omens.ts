@@ -2,7 +2,7 @@ import type { Fact } from '../contracts/fact.ts'
 import type { Category, ModuleId } from '../contracts/ids.ts'
 import type { ModuleOmen } from '../contracts/status.ts'
 import { CALM, type Cusum, levelOfRun, stepCusum, succeeded } from './cusum.ts'
-import { isCrash, moduleOf, outcomeOf, textOf } from './facts.ts'
+import { isCrash, moduleOf, outcomeOf, textOf, timeOf } from './facts.ts'
 import { type Minute, Minutes, type SavedMinutes } from './minutes.ts'
 import { count, hardestFirst, type Omen, type OmenChange, type OmenView } from './omen.ts'
 import { calm, OmenBook, type SavedBook } from './omen-book.ts'
@@ -42,17 +42,32 @@ export class Omens {
   }
 
   fold(fact: Fact): void {
-    const atMs = Date.parse(fact.ts)
+    const atMs = timeOf(fact)
     this.look(atMs)
     this.uptime.fold(fact)
-    this.#steps.fold(fact)
-    this.#meet(fact, atMs)
-    if (fact.type === 'mission.ended') this.#mission(fact, atMs)
-    if (fact.type === 'mission.step_finished') this.#step(fact, atMs)
-    if (isCrash(fact)) this.#crash(fact, atMs)
-    if (fact.type === 'omen.changed') this.#announced(fact, atMs)
-    if (fact.type === 'module.unlocked') this.#unlock(fact, atMs)
-    this.#steps.forget(fact)
+    switch (fact.type) {
+      case 'mission.step_started':
+        this.#steps.fold(fact)
+        break
+      case 'mission.step_finished':
+        this.#step(fact, atMs)
+        break
+      case 'mission.ended':
+        this.#mission(fact, atMs)
+        this.#steps.forget(fact)
+        break
+      case 'mission.cancelled':
+        this.#steps.forget(fact)
+        break
+      case 'omen.changed':
+        this.#announced(fact, atMs)
+        break
+      case 'daemon.started':
+        for (const omen of this.#book.all) this.#forgetMemory(omen, atMs)
+        break
+      default:
+        if (fact.type.startsWith('module.')) this.#module(fact, atMs)
+    }
   }
 
   /** To be called once the replay is over: reports what a crash kept from the journal, and from now on every change. */
@@ -139,17 +154,20 @@ export class Omens {
 
   // --- facts -------------------------------------------------------------------------------------------------
 
-  #meet(fact: Fact, atMs: number): void {
-    if (fact.type === 'daemon.started') for (const omen of this.#book.all) this.#forgetMemory(omen, atMs)
+  #module(fact: Fact, atMs: number): void {
+    const { type } = fact
     const moduleId = moduleOf(fact)
     if (moduleId === undefined) return
-    if (fact.type === 'module.removed') this.#cause.forget(moduleId)
-    if (fact.type === 'module.discovered' || fact.type === 'module.started') this.#cause.learn(moduleId)
+    if (type === 'module.removed') this.#cause.forget(moduleId)
+    if (type === 'module.discovered' || type === 'module.started') this.#cause.learn(moduleId)
     // Other code has other figures, and a process that is new has other memory.
-    if (NEW_CODE.has(fact.type)) this.#forgetUsual(moduleId)
-    if (!NEW_PROCESS.has(fact.type)) return
-    this.#sizes.forget((name) => name === moduleId)
-    for (const omen of this.#book.of(moduleId)) this.#forgetMemory(omen, atMs)
+    if (NEW_CODE.has(type)) this.#forgetUsual(moduleId)
+    if (NEW_PROCESS.has(type)) {
+      this.#sizes.forget((name) => name === moduleId)
+      for (const omen of this.#book.of(moduleId)) this.#forgetMemory(omen, atMs)
+    }
+    if (isCrash(fact)) this.#crash(fact, moduleId, atMs)
+    if (type === 'module.unlocked') this.#unlock(moduleId, atMs)
   }
 
   #mission(fact: Fact, atMs: number): void {
@@ -174,9 +192,7 @@ export class Omens {
     if (this.#cause.succeeded(scope)) this.#closeCause(atMs)
   }
 
-  #crash(fact: Fact, atMs: number): void {
-    const moduleId = moduleOf(fact)
-    if (moduleId === undefined) return
+  #crash(fact: Fact, moduleId: ModuleId, atMs: number): void {
     const cleanHours = this.#scale.cleanHours(moduleId, atMs)
     const usual = this.#scale.usual(moduleId, 'life')
     for (const omen of this.#book.of(moduleId)) {
@@ -231,9 +247,7 @@ export class Omens {
   }
 
   /** Only this opens a lock: every omen of the module begins anew, and locks sooner for a day. */
-  #unlock(fact: Fact, atMs: number): void {
-    const moduleId = moduleOf(fact)
-    if (moduleId === undefined) return
+  #unlock(moduleId: ModuleId, atMs: number): void {
     this.#scale.beginProbation(moduleId, atMs)
     this.#forgetUsual(moduleId)
     this.#sizes.forget((name) => name === moduleId)
