@@ -85,37 +85,19 @@ export function checkText(report: CheckReport): string {
   return `${lines.join('\n')}\n`
 }
 
-/** From here on a loop hardly rests. */
-const ELU_BUSY = 0.9
-const CPU_PERCENT_BUSY = 90
-/** One busy sample is work; this many in a row, ten seconds apart, are a loop that does not wait. */
-const SAMPLES_BUSY = 3
-
-/** The daemon's own loop: whether its newest samples all say that it did not rest. */
-export function findBusyDaemon(metrics: readonly object[]): BusyLoop[] {
-  const newest = metrics.slice(-SAMPLES_BUSY).map((line) => (line as { elu?: unknown }).elu)
-  const busy = newest.every((elu) => typeof elu === 'number' && elu >= ELU_BUSY)
-  if (!busy || newest.length < SAMPLES_BUSY) return []
-  return [{ where: 'the daemon', seen: `event loop utilisation ${newest.join(', ')} in its last samples` }]
-}
-
 /** What was seen of the instances at one moment. */
 export interface ModulesLook {
-  readonly instances?: readonly { readonly instance: string; readonly cpu_percent: number }[]
+  readonly instances?: readonly { readonly instance: string; readonly restless_ms: number }[]
 }
 
-/** Instances that used a whole processor both times they were looked at. */
-export function findBusyInstances(first: readonly ModulesLook[], second: readonly ModulesLook[]): BusyLoop[] {
-  const before = new Map(
-    first.flatMap(({ instances = [] }) => instances).map((one) => [one.instance, one.cpu_percent]),
-  )
-  return second
+/** Shorter than this is a start, a collection of garbage, a burst. */
+const RESTLESS_MS = 1_000
+
+/** Instances that have not rested for a while, with nothing to do, and of which the daemon has not told yet. */
+export function findSuspects(modules: readonly ModulesLook[], told: readonly BusyLoop[]): string[] {
+  const named = new Set(told.flatMap(({ where }) => where.split(' or ')))
+  return modules
     .flatMap(({ instances = [] }) => instances)
-    .filter(({ instance, cpu_percent }) => {
-      return cpu_percent >= CPU_PERCENT_BUSY && (before.get(instance) ?? 0) >= CPU_PERCENT_BUSY
-    })
-    .map(({ instance, cpu_percent }) => ({
-      where: instance,
-      seen: `${before.get(instance)} % and then ${cpu_percent} % of a processor`,
-    }))
+    .filter(({ instance, restless_ms: ms }) => ms >= RESTLESS_MS && !named.has(instance))
+    .map(({ instance }) => instance)
 }

@@ -1,16 +1,9 @@
 import { join } from 'node:path'
 import { probe } from '../../aeon-interface/live.ts'
 import type { MissionDetail } from '../../daemon/contracts/mission.ts'
-import type { ModuleStatus } from '../../daemon/contracts/status.ts'
+import type { DaemonStatus, ModuleStatus } from '../../daemon/contracts/status.ts'
 import { sleep } from '../../daemon/kit/clock.ts'
-import {
-  type BusyLoop,
-  type CheckFindings,
-  checkText,
-  findBusyDaemon,
-  findBusyInstances,
-  judgeCheck,
-} from './check-report.ts'
+import { type BusyLoop, type CheckFindings, checkText, findSuspects, judgeCheck } from './check-report.ts'
 import type { Cli } from './cli.ts'
 import { EXIT, tellJson } from './exit.ts'
 import { operatorKey } from './key.ts'
@@ -45,29 +38,23 @@ const GOAL = {
 const MISSION_MS = 75_000
 /** Samples are written right after the mission, without a sync: a moment is enough. */
 const TRACES_MS = 3_000
-/** Two looks at the processors of the instances lie at least this far apart, beyond one heartbeat. */
-const LOOKS_APART_MS = 1_500
+/** The daemon needs twenty seconds and a round of its samples to tell a busy loop from work. */
+const VERDICT_MS = 35_000
+const LOOK_MS = 1_000
 const POLL_MS = 50
 
 async function inspect(cli: Cli): Promise<Omit<CheckFindings, 'wallMs'>> {
-  const lookedMs = cli.clock.elapsed()
-  const first = await look(cli)
   // Files carry whole milliseconds, rounded either way.
   const sinceSeconds = cli.clock.now() / 1_000 - 0.002
   const mission = await runMission(cli)
   const metrics = await awaitLine(cli, 'runtime_metrics.jsonl', sinceSeconds)
-  const telemetry = await awaitLine(cli, 'telemetry.jsonl', sinceSeconds)
-  await sleep(cli.clock, Math.max(0, lookedMs + LOOKS_APART_MS - cli.clock.elapsed()))
-  const second = await look(cli)
-  const busyLoops: BusyLoop[] = [...findBusyDaemon(metrics.all), ...findBusyInstances(first, second)]
-  const instances = second.reduce((count, module) => count + module.instances.length, 0)
-  cli.note(
-    `looked at ${metrics.all.length} samples of the daemon's loop, and at ${instances} instances twice`,
-  )
+  const telemetry = await awaitLine(cli, 'telemetry.jsonl', sinceSeconds, mission.missionEndedWell && hasRun)
+  const { busyLoops, instances } = await findBusyLoops(cli)
+  cli.note(`looked at the loops of the daemon and of ${instances} instances`)
   return {
     ...mission,
-    lastRuntimeMetric: metrics.last,
-    lastTelemetry: telemetry.last,
+    lastRuntimeMetric: metrics,
+    lastTelemetry: telemetry,
     busyLoops,
     notes: [`the traces were looked for in ${cli.dataDir}`, ...mission.notes],
   }
@@ -107,28 +94,51 @@ async function runToItsEnd(cli: Cli, body: { readonly mission_id: string }): Pro
   }
 }
 
-/** The last line of a file, once it is newer than the mission. */
+/** In a flood of missions the line may be one of many that were only counted. */
+function hasRun(line: object): boolean {
+  return (line as { event?: unknown }).event === 'mission_ran'
+}
+
+/** The last line of a file, once it is newer than the mission; of those that are wanted, if such come in time. */
 async function awaitLine(
   cli: Cli,
   name: string,
   sinceSeconds: number,
-): Promise<{ last: object | null; all: readonly object[] }> {
+  isWanted: false | ((line: object) => boolean) = false,
+): Promise<object | null> {
   const untilMs = cli.clock.elapsed() + TRACES_MS
   for (;;) {
     const all = jsonLines(await readEnd(join(cli.dataDir, name)))
-    const last = all.at(-1)
-    if (last !== undefined && Number((last as { ts?: unknown }).ts) >= sinceSeconds) return { last, all }
-    if (cli.clock.elapsed() > untilMs) return { last: null, all }
+    const fresh = all.filter((line) => Number((line as { ts?: unknown }).ts) >= sinceSeconds)
+    const last = isWanted === false ? fresh.at(-1) : fresh.findLast(isWanted)
+    if (last !== undefined) return last
+    if (cli.clock.elapsed() > untilMs) return fresh.at(-1) ?? null
     await pause(cli)
   }
 }
 
-/** Instances as they are now; a daemon that does not answer this has told so by the mission already. */
-async function look(cli: Cli): Promise<readonly ModuleStatus[]> {
+/** What the daemon tells of busy loops. When one may be about to be told of, it is waited for. */
+async function findBusyLoops(cli: Cli): Promise<{ busyLoops: readonly BusyLoop[]; instances: number }> {
+  const untilMs = cli.clock.elapsed() + VERDICT_MS
+  for (let isNoted = false; ; isNoted = true) {
+    const { busyLoops, modules } = await look(cli)
+    const suspects = findSuspects(modules, busyLoops)
+    const instances = modules.reduce((count, module) => count + module.instances.length, 0)
+    if (suspects.length === 0 || cli.clock.elapsed() > untilMs) return { busyLoops, instances }
+    if (!isNoted)
+      cli.note(`${suspects.join(', ')} does not rest: looking for some seconds whether it is at work`)
+    await sleep(cli.clock, LOOK_MS)
+  }
+}
+
+/** Loops as they are now; a daemon that does not answer this has told so by the mission already. */
+async function look(cli: Cli): Promise<{ busyLoops: readonly BusyLoop[]; modules: readonly ModuleStatus[] }> {
   try {
-    return (await cli.get<{ modules: ModuleStatus[] }>('/v1/modules')).modules
+    const { modules } = await cli.get<{ modules: ModuleStatus[] }>('/v1/modules')
+    const { busy_loops: busyLoops } = await cli.get<DaemonStatus>('/v1/status')
+    return { busyLoops, modules }
   } catch {
-    return []
+    return { busyLoops: [], modules: [] }
   }
 }
 

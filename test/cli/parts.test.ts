@@ -4,13 +4,7 @@ import t from 'tap'
 import { DaemonError, DaemonUnreachable } from '../../aeon-interface/refusal.ts'
 import { WireFault } from '../../aeon-interface/wire.ts'
 import { parseAction, parseDuration, parseInteger, parseJson, parseValue } from '../../bin/cli/arguments.ts'
-import {
-  type CheckFindings,
-  checkText,
-  findBusyDaemon,
-  findBusyInstances,
-  judgeCheck,
-} from '../../bin/cli/check-report.ts'
+import { type CheckFindings, checkText, findSuspects, judgeCheck } from '../../bin/cli/check-report.ts'
 import { findPlaces, openCli } from '../../bin/cli/cli.ts'
 import { hide } from '../../bin/cli/config.ts'
 import { EventParser } from '../../bin/cli/events.ts'
@@ -296,17 +290,13 @@ t.test(
   },
 )
 
-t.test('a loop counts as busy only when it did not rest at any of the looks', async (t) => {
-  const elu = (...values: unknown[]) => findBusyDaemon(values.map((value) => ({ elu: value }))).length
-  t.strictSame(
-    [elu(1, 0.9, 0.95), elu(0, 1, 1, 1), elu(1, 1), elu(1, 1, 0.89), elu(1, 'x', 1), elu()],
-    [1, 1, 0, 0, 0, 0],
-  )
-  const look = (instance: string, percent: number) => [{ instances: [{ instance, cpu_percent: percent }] }]
-  t.match(findBusyInstances(look('a/b#1', 90), look('a/b#1', 100)), [{ where: 'a/b#1' }])
-  t.strictSame(findBusyInstances(look('a/b#1', 89), look('a/b#1', 100)), [])
-  t.strictSame(findBusyInstances(look('a/b#1', 100), look('a/b#1', 89)), [])
-  t.strictSame(findBusyInstances(look('a/b#1', 100), look('a/b#2', 100)), [], 'a new instance was seen once')
+t.test('a loop is suspected when it does not rest and the daemon has not told of it', async (t) => {
+  const look = (instance: string, restless_ms: number) => ({ instances: [{ instance, restless_ms }] })
+  const modules = [look('a/b#1', 999), look('a/c#1', 1_000), look('a/d#1', 30_000), look('a/e#2', 9_000), {}]
+  const told = [{ where: 'a/d#1 or a/e#2', seen: '' }]
+  t.strictSame(findSuspects(modules, told), ['a/c#1'])
+  t.strictSame(findSuspects(modules, []), ['a/c#1', 'a/d#1', 'a/e#2'])
+  t.strictSame(findSuspects([], told), [])
 })
 
 t.test('the end of a file is its last whole lines', async (t) => {
