@@ -137,19 +137,24 @@ class Course implements Standing {
   }
 
   async #walk(step: PlanStep): Promise<void> {
-    const { pen, running } = this.#world
+    const { pen } = this.#world
     try {
       const end = await runStep(step, this.#signalOf(step.id), this.#world)
       this.#live.delete(step.id)
       this.#take(step.id, end)
       this.#pace()
       if (this.#live.size === 0) this.#end()
-      else void pen.flush() // the end is a checkpoint, whatever the others do
+      // The end is a checkpoint, whatever the others do.
+      else pen.flush().catch((error) => this.#lose(error))
     } catch (error) {
-      // Nothing more can be recorded, so nothing more is to be done.
-      running.stop({ kind: 'lost' })
-      this.#over.reject(error)
+      this.#lose(error)
     }
+  }
+
+  /** Nothing more can be recorded, so nothing more is to be done. */
+  #lose(error: unknown): void {
+    this.#world.running.stop({ kind: 'lost' })
+    this.#over.reject(error)
   }
 
   #take(id: string, end: StepEnd): void {

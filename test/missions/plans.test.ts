@@ -504,3 +504,106 @@ t.test('whatever its shape, a plan runs each step after its needs, few at a time
   )
   t.ok(together > 2, `up to ${together} side by side`)
 })
+
+t.test(
+  'cancelled at every point of its life, a mission ends once, as the answer says, and begins nothing more',
+  async (t) => {
+    const plan = [
+      { id: 'read', uses: 'cortex/echo/say' },
+      { id: 'act', uses: 'cortex/echo/once', needs: ['read'] },
+      { id: 'look', uses: 'cortex/echo/other', needs: ['read'], retries: 1 },
+      { id: 'tell', uses: 'cortex/echo/say', needs: ['act', 'look'] },
+    ]
+    const ends = new Map<string, number>()
+    const wrong: string[] = []
+    for (const listens of [true, false]) {
+      for (let at = 1, isOver = false; !isOver; at += 1) {
+        const world = new World()
+        let points = 0
+        let answer: Promise<string> | undefined
+        let told = false
+        const missions = await world.start()
+        const pass = (): void => {
+          points += 1
+          const id = world.journal.facts[0]?.mid
+          if (points !== at || id === undefined) return
+          answer = missions.cancel(operator, { mission_id: id }).then(
+            ({ status }) => status,
+            (error) => (error as NexusError).code,
+          )
+          void answer.then(() => {
+            told = true
+          })
+        }
+        let fails = 1
+        const behave = ({ action, signal }: ActionOrder): Promise<unknown> => {
+          if (told) wrong.push(`${at}: ${action} was called after the answer`)
+          return new Promise((resolve, reject) => {
+            pass()
+            if (listens) signal?.addEventListener('abort', () => reject(new NexusError('CALL_ABORTED')))
+            fails -= action === 'other' ? 1 : 0
+            const isRight = action !== 'other' || fails < 0
+            world.clock.after(10, () =>
+              isRight ? resolve(1) : reject(new NexusError('ACTION_FAILED', { reason: 'x' })),
+            )
+          })
+        }
+        for (const name of ['say', 'once', 'other']) {
+          world.action(`cortex/echo/${name}`, behave, { idempotent: name !== 'once' })
+        }
+        world.journal.before = async () => {
+          pass()
+          await settle()
+        }
+        const { mission } = await missions.create(anna, body({ plan }))
+        // In pieces: what waits for turns of the loop is given some between them.
+        for (let n = 0; n < 20; n += 1) await world.clock.pass(1_000)
+        const { status } = await missions.get(mission.mission_id)
+        const last = types(world).filter((type) => /^(ended|cancelled)$/.test(type))
+        const said = await answer
+        isOver = answer === undefined && points < at
+        if (isOver) {
+          if (status !== 'completed') wrong.push(`without a cancel it is ${status}`)
+          continue
+        }
+        // The record that makes it is the one point at which there is nothing to cancel yet.
+        const isRight =
+          answer === undefined ||
+          (said === 'cancelled' && status === 'cancelled') ||
+          (said === 'MISSION_WRONG_STATE' && status === 'completed')
+        if (!isRight || last.length !== 1)
+          wrong.push(`${at}: answered ${said}, is ${status}, ends ${last.join(', ')}`)
+        ends.set(status, (ends.get(status) ?? 0) + 1)
+      }
+    }
+
+    t.strictSame(wrong, [])
+    t.ok((ends.get('cancelled') ?? 0) > 15 && (ends.get('completed') ?? 0) > 1, JSON.stringify([...ends]))
+  },
+)
+
+t.test('an attempt that was overtaken writes nothing of any of its steps', async (t) => {
+  const world = new World()
+  const doors = new Doors()
+  world.action('cortex/echo/slow', doors.behave, { concurrency: 3, idempotent: true })
+  const plan = ['a', 'b', 'c'].map((id) => ({ id, uses: 'cortex/echo/slow', needs: [] }))
+  const missions = await world.start()
+  const { mission } = await missions.create(anna, body({ plan }))
+  const mid = mission.mission_id
+  await settle()
+  const other = { mid, actor: { kind: 'daemon', name: 'elsewhere' } } as const
+  for (const fact of [
+    { type: 'mission.attempt_ended', ep: 1, d: { outcome: 'cut', duration_ms: 0, retry_in_ms: 0 } },
+    { type: 'mission.claimed', ep: 2, d: { queue_wait_ms: 0 } },
+  ]) {
+    missions.fold(world.journal.write({ ...other, ...fact }))
+  }
+  const facts = world.journal.facts.length
+  await doors.let('a')
+  const stopped = [...doors.aborted].sort()
+  await world.clock.pass(5_000)
+
+  t.equal(world.journal.facts.length, facts)
+  t.strictSame(stopped, ['b', 'c'], 'the others are told that it is over')
+  t.match(await missions.get(mid), { status: 'running', epoch: 2, late_answers: { refused: 1, epoch: 1 } })
+})
