@@ -1,7 +1,10 @@
 import { execFile } from 'node:child_process'
+import { chmodSync, mkdtempSync, rmSync } from 'node:fs'
+import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { median } from '../kit/numbers.ts'
+import { endAll, treeOf } from '../kit/processes.ts'
 import { printTable } from '../kit/table.ts'
 import { type AloneFigure, measureAlone } from './alone.ts'
 import { type LimitFigure, measureLimit } from './limit.ts'
@@ -46,7 +49,29 @@ const WAYS: Readonly<Record<string, ThroughputWay>> = {
 }
 
 /** Measures the queue beside others and beside its disk, one after the other on the same machine. */
-export async function missions(options: MissionsOptions): Promise<MissionsFigures> {
+export function missions(options: MissionsOptions): Promise<MissionsFigures> {
+  return inFolder(options.root, (root) => measureAll({ ...options, root }))
+}
+
+/** Everything that is made stands in one folder, which goes in the end, and also when this is stopped. */
+async function inFolder<T>(parent: string, work: (dir: string) => Promise<T>): Promise<T> {
+  const dir = mkdtempSync(join(parent, 'nxm-'))
+  chmodSync(dir, 0o755) // PostgreSQL runs as somebody else
+  const remove = (): void => rmSync(dir, { recursive: true, force: true })
+  const stop = async (): Promise<void> => {
+    await endAll(treeOf(process.pid).filter((pid) => pid !== process.pid))
+    remove()
+    process.exit(130)
+  }
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => void stop())
+  try {
+    return await work(dir)
+  } finally {
+    remove()
+  }
+}
+
+async function measureAll(options: MissionsOptions): Promise<MissionsFigures> {
   const { root, quick } = options
   const wanted = (row: string): boolean => options.rows.length === 0 || options.rows.includes(row)
   const isIn = (name: string): boolean => options.only.length === 0 || options.only.includes(name)
