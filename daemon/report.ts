@@ -59,6 +59,7 @@ export function metersOf(
     ports: () => ports.all(),
     queueDepth: () => missions.counters().depth,
     approvalsPending: () => missions.pendingApprovals,
+    approvalsOldestSeconds: () => missions.brief().oldest_approval_seconds ?? 0,
     staleWrites: () => missions.counters().staleRefused,
     omens: () => {
       const counts: Record<string, number> = {}

@@ -15,6 +15,8 @@ export interface MeterSources {
   /** Missions waiting, by lane. */
   queueDepth(): Readonly<Record<string, number>>
   approvalsPending(): number
+  /** How long the one waits that has waited longest for an operator; 0 when none does. */
+  approvalsOldestSeconds(): number
   /** Answers and writes of attempts that were over. */
   staleWrites(): number
   /** Omens that stand, by level. */
@@ -243,6 +245,9 @@ function addGauges(registry: Registry, sources: MeterSources): void {
   each('mission_queue_depth', 'Missions that wait.', 'lane', () => sources.queueDepth())
   gauge('approvals_pending', 'BORDERLINE missions that wait for an operator.', [], (it) =>
     it.set(sources.approvalsPending()),
+  )
+  gauge('approvals_oldest_seconds', 'How long the oldest of them has waited.', [], (it) =>
+    it.set(sources.approvalsOldestSeconds()),
   )
   new Counter({
     name: 'nexus_stale_writes_total',

@@ -146,6 +146,7 @@ function metersOver(
     queueDepth: () => ({ coin: 3 }),
     staleWrites: () => 2,
     approvalsPending: () => 2,
+    approvalsOldestSeconds: () => 90,
     omens: () => ({ warn: 1 }),
     briers: () => ({ mission: 0.25 }),
     publishedKeyActive: () => false,
@@ -198,6 +199,7 @@ t.test('gauges show what is true at the scrape, and a module that is gone leaves
   const meters = metersOver(() => modules)
   const gauges = /^nexus_(module_(state|health|memory|event)|mission_queue_depth|approvals|omens|prediction)/
   t.strictSame(seriesOf(await meters.text(), gauges).sort(), [
+    'nexus_approvals_oldest_seconds 90',
     'nexus_approvals_pending 2',
     'nexus_mission_queue_depth{lane="coin"} 3',
     'nexus_module_event_loop_lag_seconds{module="a/b"} 0.02',
