@@ -73,7 +73,7 @@ const VERBS = [
   'mood',
   'stop',
   'sync fails',
-  'disk',
+  'full',
 ] as const
 
 class Simulation {
