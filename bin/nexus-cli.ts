@@ -96,7 +96,9 @@ function program(): Command {
     (await import('./cli/insight.ts')).omens(cli, options),
   )
     .option('--module <module>')
-    .addOption(new Option('--level <level>', 'at this level').choices(['ignore', 'warn', 'intervene', 'lock']))
+    .addOption(
+      new Option('--level <level>', 'at this level').choices(['ignore', 'warn', 'intervene', 'lock']),
+    )
     .option('--kind <kind>')
   add('predictions', 'what is likely to go wrong, and how earlier statements held', async (cli) =>
     (await import('./cli/insight.ts')).predictions(cli),
@@ -190,11 +192,13 @@ function missionCommands(nexus: Command): void {
     ).option('--wait', 'follow the new one to its end and exit with its outcome'),
   )
   for (const decision of ['approve', 'reject', 'cancel'] as const) {
-    withKey(
-      add(`${decision} <mission>`, DECIDE[decision], async (cli, [id = ''], options) =>
-        (await load()).decide(cli, decision, id, options),
-      ).option('--reason <text>', 'recorded with the decision'),
-    )
+    const command = add(`${decision} <mission>`, DECIDE[decision], async (cli, [id = ''], options) =>
+      (await load()).decide(cli, decision, id, options),
+    ).option('--reason <text>', 'recorded with the decision')
+    if (decision === 'approve') {
+      command.option('--digest <digest>', 'only what `show` showed: refused when it has changed since')
+    }
+    withKey(command)
   }
   add('watch <mission>', 'follow it to its end and exit with its outcome', async (cli, [id = '']) =>
     (await load()).watchMission(cli, id),
@@ -202,14 +206,18 @@ function missionCommands(nexus: Command): void {
 }
 
 function maintenanceCommands(nexus: Command): void {
-  const maintenance = nexus.command('maintenance').description("upkeep of the daemon's own records, as missions")
+  const maintenance = nexus
+    .command('maintenance')
+    .description("upkeep of the daemon's own records, as missions")
   const add = (spec: string, say: string, action: Action): Command => attach(maintenance, spec, say, action)
   const load = () => import('./cli/maintenance.ts')
 
   add('list', 'what is scheduled, and how it ended last', async (cli) => (await load()).list(cli))
   withKey(
-    add('run <task>', 'compact, verify, snapshot, prune or rotate: once, now', async (cli, [task = ''], options) =>
-      (await load()).run(cli, task, options),
+    add(
+      'run <task>',
+      'compact, verify, snapshot, prune or rotate: once, now',
+      async (cli, [task = ''], options) => (await load()).run(cli, task, options),
     ).option('--no-wait', 'do not wait for its end'),
   )
   withKey(

@@ -165,13 +165,14 @@ export async function decide(
   cli: Cli,
   decision: 'approve' | 'reject' | 'cancel',
   missionId: string,
-  options: { reason?: string },
+  options: { reason?: string; digest?: string },
 ): Promise<number> {
   const key = decision === 'cancel' ? namedKey(cli) : operatorKey(cli)
   const body = {
     mission_id: missionId,
     ...(key !== undefined && { operator_key: key }),
     ...(options.reason !== undefined && { reason: options.reason }),
+    ...(options.digest !== undefined && { digest: options.digest }),
   }
   const mission = await cli.post<MissionView>(`/v1/missions/${decision}`, body)
   if (cli.json) cli.printJson(mission)

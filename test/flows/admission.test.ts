@@ -141,3 +141,23 @@ t.test('a daemon without room, and one that is asked too fast, refuse with a rem
   t.equal(read.status, 200, 'reading is not limited')
   t.match(status.body.missions, { awaiting_approval: 0, oldest_approval_seconds: null, lanes: { coin: 0 } })
 })
+
+t.test('an approval at the command line is for what show has shown, and for nothing else', async (t) => {
+  const daemon = await raise(t)
+  writeModule(daemon.dir, 'demo/fresh', code, { actions: { say: action, fail: action } })
+  await daemon.until('/v1/status/demo/fresh', ({ body }) => body.state === 'started')
+  const plan = [{ id: 'a', uses: 'demo/fresh/say' }]
+  const { body } = await daemon.ask('POST', '/v1/missions/create', goal('say', { plan }))
+  const shown = await nexus(daemon, 'missions', 'show', body.mission_id)
+  const listed = await nexus(daemon, 'missions', 'list', '--status', 'awaiting_approval')
+  const digest = /would approve .*digest ([0-9a-f]{64})/.exec(shown.out)?.[1] ?? ''
+  const other = await nexus(daemon, 'missions', 'approve', body.mission_id, '--digest', '0'.repeat(64))
+  const fine = await nexus(daemon, 'missions', 'approve', body.mission_id, '--digest', digest)
+  const twice = await nexus(daemon, 'missions', 'approve', body.mission_id, '--digest', digest)
+
+  t.match(body, { status: 'awaiting_approval' })
+  t.match(listed.out, /EXPIRES.*\n.* in 6d /)
+  t.match([other.code, other.err], [6, /no longer what was looked at/])
+  t.match([fine.code, fine.out], [0, /queued|running|completed/])
+  t.equal(twice.code, 6)
+})
