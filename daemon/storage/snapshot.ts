@@ -22,7 +22,7 @@ export interface Snapshot {
   readonly sections: Readonly<Record<string, unknown>>
 }
 
-export interface RecordFrame {
+interface RecordFrame {
   readonly end: RecordEnd
   /** Sealed files that some row refers to. */
   readonly files: readonly number[]
