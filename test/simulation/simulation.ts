@@ -242,7 +242,40 @@ class Simulation {
     modules.answer(call, answer)
   }
 
+  /** One by itself, or three in a batch. */
   #create(which: number, how: number): void {
+    if (which < 28) this.#createOne(this.#wanted(which, how))
+    else this.#createAll([0, 1, 2].map((more) => this.#wanted(which + more, how + more)))
+  }
+
+  #createOne({ body, key, text }: WantedHere): void {
+    this.#order(`create ${body.goal}${key === undefined ? '' : ` under ${key}`}`, async (missions) => {
+      try {
+        const { created, mission } = await missions.create(ANNA, body, key)
+        return () => this.#created(mission, created, key, text)
+      } catch (error) {
+        this.#refused(error, key)
+        throw error
+      }
+    })
+  }
+
+  #createAll(wanted: readonly WantedHere[]): void {
+    this.#order(`create ${wanted.map(({ body }) => body.goal).join(', ')} together`, async (missions) => {
+      const asked = wanted.map(({ body, key }) => ({ body, ...(key === undefined ? {} : { key }) }))
+      const ends = await missions.createAll(ANNA, asked)
+      return () => {
+        must(ends.length === wanted.length, 'each of a batch has its answer')
+        for (const [at, { key, text }] of wanted.entries()) {
+          const end = ends[at]
+          if (end === undefined || end instanceof NexusError) this.#refused(end, key)
+          else this.#created(end.mission, end.created, key, text)
+        }
+      }
+    })
+  }
+
+  #wanted(which: number, how: number): WantedHere {
     const kind = (['safe', 'safe', 'border', 'failing'] as const)[how & 3] ?? 'safe'
     const key = which & 1 ? `key ${(which >>> 1) & 1}` : undefined
     // Few bodies to a key, so that both sameness and conflict are met.
@@ -260,18 +293,14 @@ class Simulation {
       constraints: { max_time_seconds: 5 },
     }
     const text = JSON.stringify(body)
-    const sent = this.#bodies.get(key ?? '') ?? new Set()
-    if (key !== undefined) this.#bodies.set(key, sent.add(text))
-    this.#order(`create ${goal}${key === undefined ? '' : ` under ${key}`}`, async (missions) => {
-      try {
-        const { created, mission } = await missions.create(ANNA, body, key)
-        return () => this.#created(mission, created, key, text)
-      } catch (error) {
-        const isConflict = error instanceof NexusError && error.code === 'IDEMPOTENCY_CONFLICT'
-        must(!isConflict || sent.size > 1, 'only another body is in conflict with a key')
-        throw error
-      }
-    })
+    if (key !== undefined) this.#bodies.set(key, (this.#bodies.get(key) ?? new Set()).add(text))
+    return { body, key, text }
+  }
+
+  #refused(error: unknown, key: string | undefined): void {
+    const isConflict = error instanceof NexusError && error.code === 'IDEMPOTENCY_CONFLICT'
+    const bodies = this.#bodies.get(key ?? '')?.size ?? 0
+    must(!isConflict || bodies > 1, 'only another body is in conflict with a key')
   }
 
   #created(mission: MissionDetail, created: boolean, key: string | undefined, text: string): void {
@@ -517,6 +546,13 @@ class Simulation {
       `the chain verifies to the last record: ${report.damage?.message}`,
     )
   }
+}
+
+interface WantedHere {
+  readonly body: MissionCreate
+  readonly key: string | undefined
+  /** The body as it was sent. */
+  readonly text: string
 }
 
 const ANNA: Authority = {
