@@ -60,12 +60,13 @@ export async function runStep(step: PlanStep, signal: AbortSignal, world: StepWo
     const isLast = tries >= (step.retries ?? 0) || signal.aborted
     if (end.kind !== 'failed' || !end.retry || isLast) return end
     pen.put(failedStep(step.id, end.error, end.durationMs))
-    void pen.flush() // to be seen while it waits; it is awaited with the next record
+    const isOnRecord = pen.flush()
     try {
       await world.backOff(fullJitter(tries, RETRY_MS, RETRY_MS_MAX, ports.chance), signal)
     } catch {
       return { kind: 'halted' }
     }
+    await isOnRecord
     pen.put(startOf(step, pen.mission, ports.calls))
   }
 }

@@ -307,6 +307,26 @@ t.test('what an action says is seen while it runs, and told at most five times a
   )
 })
 
+t.test('the last word is told when the mission ends, however soon', async (t) => {
+  const world = new World()
+  world.action('cortex/echo/say', ({ progress }) => {
+    for (const fraction of [0.1, 0.2, 1]) progress?.(fraction, undefined)
+  })
+  const missions = await world.start()
+  const heard: unknown[] = []
+  missions.onProgress((_, { fraction, note }) => heard.push([fraction, note]))
+  await missions.create(anna, body({ plan: [{ id: 'only', uses: 'cortex/echo/say' }] }))
+  await settle()
+  const soon = [...heard]
+  await world.clock.pass(1_000)
+
+  t.strictSame(soon, [
+    [0.1, null],
+    [1, null],
+  ])
+  t.strictSame(heard, soon, 'and not again')
+})
+
 t.test('a late answer is counted with its mission', async (t) => {
   const world = new World()
   const answer = Promise.withResolvers<string>()

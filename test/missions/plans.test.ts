@@ -607,3 +607,53 @@ t.test('an attempt that was overtaken writes nothing of any of its steps', async
   t.strictSame(stopped, ['b', 'c'], 'the others are told that it is over')
   t.match(await missions.get(mid), { status: 'running', epoch: 2, late_answers: { refused: 1, epoch: 1 } })
 })
+
+t.test('a step with no known end weighs more than one that failed, and both are on record', async (t) => {
+  const world = new World()
+  const doors = new Doors()
+  for (const id of ['a', 'b']) world.action(`cortex/echo/${id}`, doors.behave)
+  const plan = ['a', 'b'].map((id) => ({ id, uses: `cortex/echo/${id}`, needs: [] }))
+  const missions = await world.start()
+  const { mission } = await missions.create(anna, body({ plan }))
+  await settle()
+  await doors.let('a', Promise.reject(new NexusError('ACTION_FAILED', { reason: 'passes' })))
+  await doors.let('b', Promise.reject(new NexusError('CALL_CUT')))
+
+  t.match(await missions.get(mission.mission_id), {
+    status: 'interrupted',
+    steps: [{ status: 'failed', error: { code: 'ACTION_FAILED' } }, { status: 'unknown' }],
+  })
+})
+
+t.test('a step that waits for its next try is not called once its attempt was overtaken', async (t) => {
+  const world = new World()
+  let calls = 0
+  world.action(
+    'cortex/echo/flaky',
+    () => {
+      calls += 1
+      throw new NexusError('ACTION_FAILED', { reason: 'x' })
+    },
+    { idempotent: true },
+  )
+  const missions = await world.start()
+  world.journal.before = ([fact]) => {
+    if (fact?.type !== 'mission.step_started') return
+    for (const stale of [
+      { type: 'mission.attempt_ended', ep: 1, d: { outcome: 'cut', duration_ms: 0, retry_in_ms: 0 } },
+      { type: 'mission.claimed', ep: 2, d: { queue_wait_ms: 0 } },
+    ]) {
+      missions.fold(world.journal.write({ ...stale, mid: fact.mid ?? '', actor: fact.actor }))
+    }
+  }
+  const plan = [{ id: 'only', uses: 'cortex/echo/flaky', retries: 5 }]
+  const { mission } = await missions.create(anna, body({ plan }))
+  await world.clock.pass(60_000)
+
+  t.match(await missions.get(mission.mission_id), {
+    status: 'running',
+    epoch: 2,
+    late_answers: { refused: 1 },
+  })
+  t.equal(calls, 2, 'the call that was under way when it happened was the last')
+})
