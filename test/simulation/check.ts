@@ -58,7 +58,7 @@ const SCHEDULES: fc.Arbitrary<Schedule> = fc.record({
 })
 
 /** A schedule as one word, for a command line. */
-export function wordOf({ setting, steps }: Schedule): string {
+function wordOf({ setting, steps }: Schedule): string {
   return [setting, ...steps].map((number) => number.toString(36)).join('.')
 }
 
