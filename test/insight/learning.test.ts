@@ -122,6 +122,7 @@ t.test('the journal alone gives every number again that was shown, as of any rec
     if (n % 8 > 0) continue
     const question = { ...QUESTION, goal }
     const [seq, atMs] = [story.facts.length, story.clock.now()]
+    t.strictSame(story.insight.judge(question).as_of, { seq, at: new Date(atMs).toISOString() })
     shown.push({ seq, atMs, question, answers: answersOf(story.insight, question) })
   }
   const kinds = new Set(story.facts.map(({ type, d }) => `${type} ${d['kind']}`))

@@ -2,6 +2,7 @@ import t from 'tap'
 import type { Fact } from '../../daemon/contracts/fact.ts'
 import { betaBinomialAtLeast, binomialAtLeast } from '../../daemon/insight/binomial.ts'
 import { riseOf } from '../../daemon/insight/change-point.ts'
+import { exhaustion } from '../../daemon/insight/gauges.ts'
 import { Insight } from '../../daemon/insight/insight.ts'
 import type { Reading } from '../../daemon/insight/port.ts'
 import type { Prediction } from '../../daemon/insight/prediction.ts'
@@ -270,6 +271,14 @@ t.test('memory that stays, falls, or only trembles heads for nothing', async (t)
   }
 })
 
+t.test('a trend whose slow end does not rise has no time to tell', async (t) => {
+  const chance = seededChance(5)
+  const minutes = Array.from({ length: 200 }, (_, n) => 500 + 0.1 * n + 40 * chance.next())
+  const trend = trendOf(minutes)
+  t.ok(trend !== undefined && trend.slope > 0 && trend.low < 0, 'it rises, but nobody knows how fast')
+  t.equal(exhaustion({ subject: { resource: 'disk' }, limit: 600, minutes }, 0), undefined)
+})
+
 t.test('what was said to run out is told apart from what nobody looks at any more', async (t) => {
   const disk = { resource: 'disk' as const, limit: 1_000 }
   const chance = seededChance(8)
@@ -300,6 +309,22 @@ t.test('a failure rate that rose is told with where it rose, and the next missio
   for (let n = 0; n < 16; n += 1) story.ended({ success: true })
   t.match(ofKind(story.record(), 'degradation'), [['resolved', Number, 'false']])
   t.match(skillOf(story, 'degradation'), { n: 1 })
+})
+
+t.test('each prediction is resolved by its own record and no other', async (t) => {
+  const story = new Story()
+  const [one] = ['a/one', 'a/two'].map((module_id) =>
+    story.tell('prediction.made', {
+      kind: 'module_crash',
+      subject: { module_id },
+      statement: `${module_id} crashes`,
+      probability: 0.5,
+      expires_at: new Date(story.clock.now() + HOUR_MS).toISOString(),
+    }),
+  )
+  story.tell('prediction.resolved', { made: one?.seq, outcome: 'true' })
+  t.match(story.insight.predictions().open, [{ statement: 'a/two crashes' }])
+  t.match([story.insight.predictions().open.length, skillOf(story, 'module_crash')?.n], [1, 1])
 })
 
 t.test('what a crash of the daemon kept from the journal is resolved at the next start', async (t) => {
