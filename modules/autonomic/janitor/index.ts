@@ -10,7 +10,7 @@ import type { Settings } from './settings.ts'
 /** A setting changed while running replaces the ones the instance started with. */
 let changed: Settings | undefined
 
-/** Looks after the daemon, and deletes nothing. */
+/** Looks after the daemon, and deletes nothing itself. */
 export default {
   configure(_ctx, change) {
     changed = change.config as unknown as Settings
