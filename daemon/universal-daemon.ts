@@ -186,8 +186,13 @@ export class UniversalDaemon {
     return this.#assertRunning().face.critical()
   }
 
-  command(name: string, params: Readonly<Record<string, unknown>> = {}): Promise<object> {
-    return this.#assertRunning().parts.gate.command(this.#principal(), name, params)
+  /** @throws NexusError of the refusal, or of the effect. An `operator_key` among the params must be the right one. */
+  async command(name: string, params: Readonly<Record<string, unknown>> = {}): Promise<object> {
+    const { face, parts } = this.#assertRunning()
+    const { operator_key: key } = params
+    const shown = typeof key === 'string' ? { bodyKey: key } : {}
+    const principal = await face.authenticate({ known: this.#principal(), surface: 'socket', ...shown })
+    return parts.gate.command(principal, name, params)
   }
 
   // --- inside ---

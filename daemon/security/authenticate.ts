@@ -9,6 +9,8 @@ import { type OperatorKey, PUBLISHED_KEY } from './operator-key.ts'
 
 /** What a request shows to say who it is. */
 export interface Credentials {
+  /** Who is known already: code in the daemon's own process. */
+  readonly known?: Principal
   /** Of `Authorization: Bearer …`. */
   readonly bearer?: string | undefined
   readonly operatorKeyHeader?: string | undefined
@@ -35,8 +37,8 @@ export interface Authority {
  * @throws NexusError `UNAUTHENTICATED`, `PUBLISHED_KEY`, or `GUESSES_LIMITED` after too many of these.
  */
 export function authenticate(credentials: Credentials, authority: Authority): Principal {
-  const { bearer, operatorKeyHeader, bodyKey, surface } = credentials
-  const base = bearer === undefined ? anonymous(surface) : ofToken(bearer, authority)
+  const { known, bearer, operatorKeyHeader, bodyKey, surface } = credentials
+  const base = known ?? (bearer === undefined ? anonymous(surface) : ofToken(bearer, authority))
   const keys = [operatorKeyHeader, bodyKey].filter((key) => key !== undefined)
   // Each key that is shown is checked: two may differ.
   const lent = keys.map((key) => withKey(base, key, surface, authority))
