@@ -2,7 +2,8 @@ import type { Fact, MissionOutcome } from '../contracts/fact.ts'
 import type { Category, GenerationId, MissionId, ModuleId } from '../contracts/ids.ts'
 import { DayBook } from './day-book.ts'
 import { outcomeOf, selfTestOf, timeOf } from './facts.ts'
-import { type Outcome, Recent } from './recent.ts'
+import { detailOf, fromRow, rowOf, type SavedOutcome } from './outcome-rows.ts'
+import { Recent } from './recent.ts'
 import { type SelfTest, SelfTests } from './self-tests.ts'
 import { Goals } from './similarity.ts'
 import { addOutcome, addRework, loadSums, noSums, type SavedSums, type Sums, saveSums } from './sums.ts'
@@ -189,66 +190,6 @@ export interface SavedEvidence {
   readonly count: number
   readonly day: ReturnType<DayBook['save']>
   readonly apart: Evidence['apart']
-}
-
-function detailOf(mid: MissionId, nth: number, atMs: number, outcome: MissionOutcome): Outcome {
-  const {
-    fingerprint,
-    success,
-    duration_ms: durationMs,
-    operator_minutes: operatorMinutes,
-    value,
-    cost,
-  } = outcome
-  return {
-    mid,
-    nth,
-    atMs,
-    fingerprint,
-    success,
-    durationMs,
-    timedOut: outcome.error_code === 'MAX_TIME_EXCEEDED',
-    operatorMinutes,
-    ...(value !== undefined && Number.isFinite(value) && { value }),
-    ...(cost !== undefined && Number.isFinite(cost) && { cost }),
-  }
-}
-
-/** Without the names of the fields, which would be most of it. */
-type SavedOutcome = readonly [
-  mid: MissionId,
-  nth: number,
-  atMs: number,
-  fingerprint: string,
-  success: 0 | 1,
-  durationMs: number,
-  timedOut: 0 | 1,
-  operatorMinutes: number,
-  value: number | null,
-  cost: number | null,
-]
-
-function rowOf(outcome: Outcome): SavedOutcome {
-  const { mid, nth, atMs, fingerprint, success, durationMs, timedOut, operatorMinutes, value, cost } = outcome
-  const flag = (is: boolean): 0 | 1 => (is ? 1 : 0)
-  const money = [value ?? null, cost ?? null] as const
-  return [mid, nth, atMs, fingerprint, flag(success), durationMs, flag(timedOut), operatorMinutes, ...money]
-}
-
-function fromRow(row: SavedOutcome): Outcome {
-  const [mid, nth, atMs, fingerprint, success, durationMs, timedOut, operatorMinutes, value, cost] = row
-  return {
-    mid,
-    nth,
-    atMs,
-    fingerprint,
-    success: success === 1,
-    durationMs,
-    timedOut: timedOut === 1,
-    operatorMinutes,
-    ...(value !== null && { value }),
-    ...(cost !== null && { cost }),
-  }
 }
 
 function entry<K, V>(map: Map<K, V>, key: K, make: () => V): V {
