@@ -4,6 +4,7 @@ import { historyRoom } from '../../daemon/history-room.ts'
 import { seededChance } from '../../daemon/kit/chance.ts'
 import { Memory } from '../../daemon/memory.ts'
 import { Missions } from '../../daemon/missions/missions.ts'
+import { dueForCompaction } from '../../daemon/storage/compaction.ts'
 import { dataPaths } from '../../daemon/storage/data-folder.ts'
 import type { RecordLog } from '../../daemon/storage/record-log.ts'
 import { verifyJournal } from '../../daemon/storage/verify.ts'
@@ -159,6 +160,7 @@ t.test(
     )
     t.match(await again.missions.history.check(signal), { damaged: [] })
     await t.rejects(again.missions.get(id(0)), { code: 'MISSION_UNKNOWN' }, 'the oldest was pruned')
+    t.match(await again.missions.get(id(3)), { status: 'awaiting_approval' }, 'what waits is never too old')
     await again.memory.close()
   },
 )
@@ -195,6 +197,11 @@ t.test(
           (await mind.missions.history.digest(signal)) === (await wanted(known, mind.memory.head))
         const { ok } = await verifyJournal(after, DIR)
         await mind.memory.close()
+        for (const path of after.paths().filter((name) => /missions(\.|\/\d+\.)jsonl$/.test(name))) {
+          // People and tools read these files line by line.
+          const lines = after.contents(path).toString().split('\n').slice(0, -1)
+          for (const line of lines) JSON.parse(line)
+        }
         const found = { same, lost: acknowledged.head > head, damaged, sameAfter, ok }
         const wish = { same: true, lost: false, damaged: [], sameAfter: true, ok: true }
         if (JSON.stringify(found) !== JSON.stringify(wish)) {
@@ -206,5 +213,24 @@ t.test(
     }
     t.strictSame(bad, [])
     t.ok(steps > 100, `${steps} steps were cut`)
+  },
+)
+
+t.test(
+  'a segment goes when it is too old or there is too much, and never while a snapshot needs it',
+  async (t) => {
+    const candidates = [10, 20, 30, 40].map((last, place) => {
+      return { first: last - 9, last, sizeBytes: 100, endedMs: 1_000 * (place + 1) }
+    })
+    const due = (neededFrom: number, keepMs: number, keepBytes: number): number =>
+      dueForCompaction(candidates, 50, neededFrom, { keepMs, keepBytes, archive: false }, 5_000)
+    const found = [
+      due(99, 99_000, 999),
+      due(99, 2_500, 999),
+      due(99, 99_000, 300),
+      due(25, 0, 0),
+      due(9, 0, 0),
+    ]
+    t.strictSame(found, [0, 2, 2, 2, 0])
   },
 )
