@@ -46,7 +46,7 @@ export function riseOf(failed: readonly boolean[]): Rise | undefined {
  * Looked for at each failure of a module that always fails at the same rate, this is passed for the first time less
  * than once in two thousand missions, be the rate 1 % or 50 % (`test/insight/predictions.test.ts` counts).
  */
-export const EVIDENCE_MIN = 8.5
+const EVIDENCE_MIN = 8.5
 /** Two rates take a past and a present. */
 const BEFORE_MIN = 10
 const AFTER_MIN = 5
