@@ -372,7 +372,7 @@ export const FAILURES = {
   JOURNAL_DAMAGED: {
     status: 503,
     say: 'the journal is damaged: {file} line {line} (byte {offset}, sequence number {seq}): {reason}',
-    remedy: 'restore the file from a backup; `nexus journal verify` repeats this finding',
+    remedy: 'restore the file from a backup; without one `nexus journal repair` says what going on would cost',
     exit: 74,
   },
   JOURNAL_NEWER: {
