@@ -12,6 +12,7 @@ interface Call {
   readonly order: ActionOrder
   readonly epoch: number
   readonly name: string
+  readonly sinceMs: number
   abortedAtMs: number | undefined
   resolve(answer: ActionAnswer): void
   reject(error: NexusError): void
@@ -81,7 +82,8 @@ export class Modules implements ModuleCalls {
     }
     this.#model.checks += 1
     return new Promise((resolve, reject) => {
-      const call: Call = { order, epoch, name, abortedAtMs: undefined, resolve, reject }
+      const sinceMs = this.#clock.elapsed()
+      const call: Call = { order, epoch, name, sinceMs, abortedAtMs: undefined, resolve, reject }
       order.signal?.addEventListener('abort', () => {
         call.abortedAtMs = this.#clock.elapsed()
       })
@@ -105,7 +107,8 @@ export class Modules implements ModuleCalls {
     if (!isLate && (answer === 'ok' || answer === 'dies after' || answer === 'expires')) this.#effect(call)
     if (answer === 'ok') {
       const output = { from: context?.step }
-      const common = { instance: 'sim/module#1', generation: 'ab12cd34', durationMs: 1, cpuMs: 1 }
+      const durationMs = this.#clock.elapsed() - call.sinceMs
+      const common = { instance: 'sim/module#1', generation: 'ab12cd34', durationMs, cpuMs: 1 }
       call.resolve({ output, artifacts: [], ...common })
     } else if (answer === 'throws') call.reject(new NexusError('ACTION_FAILED', facts))
     else if (answer === 'expires') call.reject(new NexusError('CALL_EXPIRED', facts))
