@@ -37,6 +37,8 @@ export class Runs {
   readonly #ports: MaintenancePorts
   readonly #book: Book
   readonly #work: Work
+  /** Missions whose end is being written: who looks meanwhile has nothing to add. */
+  readonly #ending = new Set<string>()
 
   constructor(ports: MaintenancePorts, book: Book, work: Work) {
     this.#ports = ports
@@ -109,17 +111,22 @@ export class Runs {
 
   async #end(run: OpenRun, outcome: MaintenanceOutcome, because: string, result?: unknown): Promise<void> {
     const { missionId, maintenanceId, task, dueAt } = run
-    if (this.#book.runOf(missionId) === undefined) return
+    if (this.#book.runOf(missionId) === undefined || this.#ending.has(missionId)) return
     this.#work.release(missionId, `its mission is over: ${because}`)
-    await write(this.#ports, 'maintenance.ended', SCHEDULER, {
-      maintenance_id: maintenanceId,
-      task,
-      mission_id: missionId,
-      due_at: dueAt,
-      outcome,
-      because,
-      ...(result === undefined ? {} : { result }),
-    })
+    this.#ending.add(missionId)
+    try {
+      await write(this.#ports, 'maintenance.ended', SCHEDULER, {
+        maintenance_id: maintenanceId,
+        task,
+        mission_id: missionId,
+        due_at: dueAt,
+        outcome,
+        because,
+        ...(result === undefined ? {} : { result }),
+      })
+    } finally {
+      this.#ending.delete(missionId)
+    }
   }
 }
 

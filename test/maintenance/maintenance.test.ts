@@ -158,6 +158,11 @@ t.test('BORDERLINE is cleared by the key that ordered it, FAILING is not', async
   await world.clock.pass(24 * HOUR)
   await world.rejudge('m-3')
   t.match(world.approvals.at(-1), /^m-3 /, 'judged again while it waited')
+  await world.work('m-3')
+  await world.clock.pass(24 * HOUR)
+  await world.rejudge('m-4', 'FAILING')
+  t.equal(world.approvals.length, 2, 'locked while it waited')
+  t.match(world.room.get(id), { running: null, last: { mission_id: 'm-4', outcome: 'blocked' } })
 })
 
 t.test('a schedule that was removed clears nothing any more', async (t) => {
@@ -323,6 +328,18 @@ t.test('a crash between any two records neither loses a run nor makes a second',
     t.strictSame([world.missions.size, world.approvals.length, world.bugs], [1, 1, []])
     t.equal(world.wrote().filter(([type]) => type === 'ended').length, 1)
   }
+})
+
+t.test('the end of a run is written once, whoever finds it', async (t) => {
+  const world = await opened()
+  await world.room.schedule({ task: 'verify' }, KEY)
+  const mission = world.missions.get('m-1')
+  if (mission !== undefined) mission.status = 'completed'
+  await Promise.all([world.room.recover(), world.room.recover(), world.end('m-1', 'completed')])
+  t.strictSame(world.wrote('mission_id'), [
+    ['scheduled', undefined],
+    ['ended', 'm-1'],
+  ])
 })
 
 t.test('the wall clock may jump', async (t) => {

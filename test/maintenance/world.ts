@@ -12,7 +12,7 @@ export const KEY: Actor = { kind: 'key', name: 'operator-1' }
 interface FakeMission {
   readonly key: string
   status: MissionStatus
-  readonly decision: Decision
+  decision: Decision
   result?: unknown
 }
 
@@ -91,8 +91,8 @@ export class World {
   }
 
   /** A queued mission is judged again, and no longer may run by itself. */
-  async rejudge(missionId: string): Promise<void> {
-    this.#of(missionId).status = 'awaiting_approval'
+  async rejudge(missionId: string, decision: Decision = 'BORDERLINE'): Promise<void> {
+    Object.assign(this.#of(missionId), { status: 'awaiting_approval', decision })
     const actor = { kind: 'daemon', name: 'missions' } as const
     await this.append({ type: 'mission.rejudged', mid: missionId, actor, d: {} })
     await this.clock.pass(0)
