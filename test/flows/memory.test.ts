@@ -1,6 +1,8 @@
 import '../support/clean-children.ts'
+import { spawnSync } from 'node:child_process'
 import { appendFileSync, readFileSync, rmSync, statSync, truncateSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
 import t from 'tap'
 import { RunningDaemon, writeModule } from '../support/daemon.ts'
 import { shortDir } from '../support/short-dir.ts'
@@ -54,6 +56,27 @@ t.test('derived files are made again from the journal, whatever became of them',
   await again.kill('SIGTERM')
   t.strictSame(lastLines(data('missions.jsonl')), before, 'the same missions, in the same state')
   t.strictSame(Object.keys(before).sort(), [...ids].sort())
+})
+
+t.test('a rebuild tells the same as the daemon had left, and a running daemon keeps it out', async (t) => {
+  const { dir, daemon, data } = await withMissions(t, 3)
+  const rebuild = () => {
+    const program = fileURLToPath(new URL('../../bin/nexus.ts', import.meta.url))
+    const args = [program, 'journal', 'rebuild', '--json', '--data-dir', join(dir, 'data')]
+    return spawnSync(process.execPath, args, { cwd: dir, encoding: 'utf8' })
+  }
+  const refused = rebuild()
+  t.match([refused.status, refused.stderr + refused.stdout], [1, /in use by another daemon/])
+  t.equal(await daemon.kill('SIGTERM'), 0)
+  const first = JSON.parse(rebuild().stdout)
+  t.match(first, { same: true, from_seq: 1, missions: 3, lost: 0, digest: /^[0-9a-f]{64}$/ })
+
+  // Records of another mind: the journal tells what they really are.
+  const lines = readFileSync(data('missions.jsonl'), 'utf8')
+  writeFileSync(data('missions.jsonl'), lines.replace('do thing 1', 'do thing 9'))
+  const second = JSON.parse(rebuild().stdout)
+  t.match(second, { same: false, digest: first.digest, lost: 0 })
+  t.equal(readFileSync(data('missions.jsonl'), 'utf8'), lines)
 })
 
 t.test('a snapshot that is garbage is left out, and everything is read from the journal', async (t) => {
