@@ -4,6 +4,7 @@ import { NexusError } from '../../daemon/contracts/failure.ts'
 import { CATEGORIES } from '../../daemon/contracts/ids.ts'
 import type { MissionCreate } from '../../daemon/contracts/mission.ts'
 import type { Missions } from '../../daemon/missions/missions.ts'
+import type { Authority } from '../../daemon/missions/port.ts'
 import { settle } from '../support/test-clock.ts'
 import { anna, BORDERLINE, body, codeOf, FAILING, later, operator, types, World } from './world.ts'
 
@@ -346,6 +347,11 @@ t.test('below the reserve nothing new is taken, and everything that is there goe
     .create(anna, waiting(world, { not_before: mission.created_at }), 'other')
     .catch((error: NexusError) => error.code)
   const same = await batch(missions, [{ body: waiting(world, {}), key: 'key' }])
+  const scheduler: Authority = {
+    principal: { kind: 'scheduler', name: 'scheduler', roles: [], permissions: ['mission.create'] },
+    operatorKey: false,
+  }
+  const upkeep = await codeOf(missions.create(scheduler, waiting(world)))
   const cancelled = await missions.cancel(operator, { mission_id: mission.mission_id })
   world.freeBytes = 64 * 1_048_576
   await world.clock.pass(2_000)
@@ -354,6 +360,7 @@ t.test('below the reserve nothing new is taken, and everything that is there goe
   t.match(refused, { code: 'SPACE_LOW', status: 507, message: /63 MB left, and 64 MB are kept/ })
   t.equal(known, 'SPACE_LOW')
   t.match(same, ['IDEMPOTENCY_CONFLICT'], 'what was created before is still found')
+  t.equal(upkeep, 'none', 'maintenance is what makes room')
   t.equal(cancelled.status, 'cancelled')
   t.equal(await codeOf(missions.create(anna, waiting(world))), 'none')
   t.equal(looks, 3, 'and nobody looks while nothing is created')
