@@ -29,7 +29,7 @@ export function watchBusyLoops({ clock, log }: Ground, watched: Watched): BusyWa
       ...ended.flatMap((episode) => draftsOf(episode, 'ended', clock.now())),
     ]
     for (const draft of drafts) {
-      log.warn(String(draft.d['reason']), { ...draft.d })
+      log.warn(`${draft.d['instance'] ?? 'the daemon'}: ${draft.d['reason']}`, { ...draft.d })
       // The status tells it all the same; a journal that takes nothing is told of elsewhere.
       watched
         .append(draft)
