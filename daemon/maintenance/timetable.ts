@@ -24,7 +24,7 @@ export type Due =
  * Later than this it is no longer "then": the daemon was down, the clock was put forward, or another run of the task
  * took its time.
  */
-export const LATE_MS = 60_000
+const LATE_MS = 60_000
 /** Counting on tells nobody more, and a pattern of each minute has half a million a year. */
 const COUNT_MAX = 1_000
 
