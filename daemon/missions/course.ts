@@ -18,7 +18,7 @@ export interface CourseEnd {
   readonly halted: boolean
 }
 
-export interface CourseWorld extends Omit<StepWorld, 'backOff'> {
+export interface CourseWorld extends Omit<StepWorld, 'backOff' | 'attemptMs'> {
   readonly time: WorkTime
 }
 
@@ -75,8 +75,12 @@ class Course implements Standing {
   readonly #over = Promise.withResolvers<CourseEnd>()
 
   constructor(world: CourseWorld) {
-    const { order, steps } = world.pen.mission
-    this.#world = { ...world, backOff: (waitMs, signal) => this.#backOff(waitMs, signal) }
+    const { order, steps, spentMs } = world.pen.mission
+    this.#world = {
+      ...world,
+      attemptMs: () => world.time.usedMs - spentMs,
+      backOff: (waitMs, signal) => this.#backOff(waitMs, signal),
+    }
     this.#time = world.time
     this.#plan = order.plan
     this.#needs = needsOf(order.plan)
@@ -188,7 +192,7 @@ class Course implements Standing {
 
   #recordFailure(failed: FailedStep | undefined): void {
     if (failed?.error.step === undefined) return
-    this.#world.pen.put(failedStep(failed.error.step, failed.error, failed.durationMs))
+    this.#world.pen.put(failedStep(failed.error.step, failed.error, failed.durationMs, this.#world))
   }
 
   #end(): void {

@@ -76,6 +76,8 @@ export interface MissionFacts {
     readonly kept?: ArtifactRef
     readonly artifacts: readonly ArtifactRef[]
     readonly duration_ms: number
+    /** Execution time of the attempt when the step had ended. Steps side by side take less than their sum. */
+    readonly attempt_ms?: number
     readonly cpu_ms: number
     readonly instance?: InstanceId
     readonly generation?: GenerationId

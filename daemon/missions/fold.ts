@@ -57,7 +57,7 @@ export function withStepFact(mission: Mission, fact: Pick<FactDraft, 'type' | 'd
     ...(finished.kept === undefined ? {} : { kept: finished.kept }),
     ...(finished.error === undefined ? {} : { error: finished.error }),
   }))
-  const openMs = mission.openMs + finished.duration_ms
+  const openMs = finished.attempt_ms ?? mission.openMs + finished.duration_ms
   return { ...mission, steps, openMs, cpuMs: mission.cpuMs + finished.cpu_ms }
 }
 

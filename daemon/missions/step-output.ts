@@ -11,6 +11,7 @@ import type { ActionAnswer, Decided, MissionPorts } from './port.ts'
 interface OutputWorld {
   readonly ports: Pick<MissionPorts, 'blobs'>
   readonly pen: Pick<Pen, 'mission'>
+  attemptMs(): number
   patiently<T>(work: () => Promise<T>): Promise<T>
 }
 
@@ -22,7 +23,7 @@ interface OutputWorld {
 export async function finishedStep(
   step: PlanStep,
   answer: ActionAnswer,
-  { ports, pen, patiently }: OutputWorld,
+  { ports, pen, attemptMs, patiently }: OutputWorld,
 ): Promise<Decided> {
   const { instance, generation } = answer
   const artifacts = answer.artifacts.map((ref) => ({ ...ref, media_type: mediaTypeOf(ref) }))
@@ -33,6 +34,7 @@ export async function finishedStep(
     ...(await patiently(() => keep(step, answer.output, ports.blobs))),
     artifacts,
     duration_ms: Math.round(answer.durationMs),
+    attempt_ms: Math.round(attemptMs()),
     cpu_ms: Math.round(answer.cpuMs),
     instance,
     generation,

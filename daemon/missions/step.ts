@@ -23,6 +23,8 @@ export type StepEnd =
 export interface StepWorld extends CallWorld {
   readonly ports: Pick<MissionPorts, 'calls' | 'blobs' | 'clock' | 'chance' | 'log'>
   readonly pen: Pen
+  /** Execution time of this attempt up to now, in milliseconds. */
+  attemptMs(): number
   /** Tries again while the disk is full or slow. */
   patiently<T>(work: () => Promise<T>): Promise<T>
   /** Waits out a backoff, which is no execution time; rejects when the signal aborts. */
@@ -41,9 +43,14 @@ export function startOf(
 }
 
 /** The record that a step ended badly while its attempt goes on, or ended by something else. */
-export function failedStep(step: string, error: MissionError, durationMs: number): Decided {
-  const duration_ms = Math.round(durationMs)
-  const finished = { step, status: 'failed', artifacts: [], duration_ms, cpu_ms: 0, error } as const
+export function failedStep(
+  step: string,
+  error: MissionError,
+  durationMs: number,
+  { attemptMs }: Pick<StepWorld, 'attemptMs'>,
+): Decided {
+  const spent = { duration_ms: Math.round(durationMs), attempt_ms: Math.round(attemptMs()), cpu_ms: 0 }
+  const finished = { step, status: 'failed', artifacts: [], ...spent, error } as const
   return decided('mission.step_finished', DAEMON, finished)
 }
 
@@ -59,7 +66,7 @@ export async function runStep(step: PlanStep, signal: AbortSignal, world: StepWo
     const end = await tryStep(step, tries, signal, world)
     const isLast = tries >= (step.retries ?? 0) || signal.aborted
     if (end.kind !== 'failed' || !end.retry || isLast) return end
-    pen.put(failedStep(step.id, end.error, end.durationMs))
+    pen.put(failedStep(step.id, end.error, end.durationMs, world))
     const isOnRecord = pen.flush()
     try {
       await world.backOff(fullJitter(tries, RETRY_MS, RETRY_MS_MAX, ports.chance), signal)
@@ -104,9 +111,9 @@ async function tryStep(
 }
 
 /** Its start is on record, so the record must say that nothing came of it. */
-function notCalled(step: PlanStep, { pen }: StepWorld): StepEnd {
+function notCalled(step: PlanStep, world: StepWorld): StepEnd {
   const message = 'it was not called: the attempt had to end'
-  pen.put(failedStep(step.id, { code: 'CALL_ABORTED', message, step: step.id }, 0))
+  world.pen.put(failedStep(step.id, { code: 'CALL_ABORTED', message, step: step.id }, 0, world))
   return { kind: 'halted' }
 }
 

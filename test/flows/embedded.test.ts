@@ -22,7 +22,7 @@ t.test('a daemon in this process takes the operator key where a command asks for
   await daemon.initialize()
   t.teardown(() => daemon.stop())
   initInterfaces(daemon)
-  t.teardown(() => initInterfaces(undefined))
+  t.teardown(() => initInterfaces(null))
   t.strictSame(await daemon.discoverAndLoadModules([join(dir, 'modules')]), ['tests/idle'])
   await daemon.start()
 

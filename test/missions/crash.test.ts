@@ -3,6 +3,7 @@ import t from 'tap'
 import type { Fact } from '../../daemon/contracts/fact.ts'
 import { NexusError } from '../../daemon/contracts/failure.ts'
 import type { MissionStatus } from '../../daemon/contracts/mission.ts'
+import { sleep } from '../../daemon/kit/clock.ts'
 import { MISSION_TABLE } from '../../daemon/missions/mission-table.ts'
 import type { Missions } from '../../daemon/missions/missions.ts'
 import type { ActionOrder } from '../../daemon/missions/port.ts'
@@ -165,15 +166,16 @@ t.test('time spent before a crash counts as far as it was recorded', async (t) =
   let hang = true
   world.action(
     'cortex/echo/say',
-    ({ mission }) => (hang && mission?.step === 'b' ? new Promise(() => {}) : 1),
-    {
-      idempotent: true,
+    ({ mission }) => {
+      if (mission?.step === 'b') return hang ? new Promise(() => {}) : 1
+      return sleep(world.clock, 5)
     },
+    { idempotent: true },
   )
   const plan = ['a', 'b'].map((id) => ({ id, uses: 'cortex/echo/say' }))
   const missions = await world.start()
   const { mission } = await missions.create(anna, body({ plan }))
-  await settle()
+  await world.clock.pass(100)
   hang = false
   const restarted = await world.restart()
   await settle()
@@ -318,3 +320,26 @@ t.test('nothing runs before recover, and a recover that cannot write says so', a
 async function statuses(missions: Missions, ids: readonly string[]): Promise<string[]> {
   return (await Promise.all(ids.map((id) => missions.get(id)))).map(({ status }) => status)
 }
+
+t.test('the time of steps side by side is counted once when a crash cuts their attempt', async (t) => {
+  const world = new World()
+  world.instances = 3
+  const hang = Promise.withResolvers<void>()
+  world.action('cortex/echo/say', () => sleep(world.clock, 400), { idempotent: true })
+  world.action('cortex/echo/hang', () => hang.promise, { idempotent: true })
+  const plan = [
+    ...['one', 'other', 'third'].map((id) => ({ id, uses: 'cortex/echo/say', needs: [] })),
+    { id: 'last', uses: 'cortex/echo/hang', needs: ['one'] },
+  ]
+  const missions = await world.start()
+  const constraints = { max_time_seconds: 1, max_steps: 4 }
+  const { mission } = await missions.create(anna, body({ plan, constraints }))
+  await world.clock.pass(450)
+  const before = types(world).filter((type) => type === 'step_finished').length
+  world.action('cortex/echo/hang', () => 'there', { idempotent: true })
+  const restarted = await world.restart()
+  await settle()
+
+  const { status, duration_ms, error } = await restarted.get(mission.mission_id)
+  t.strictSame([before, status, error, duration_ms], [3, 'completed', undefined, 400])
+})
