@@ -2,7 +2,7 @@ import type { Fact } from '../contracts/fact.ts'
 import { ActiveSegment, type Outcome } from './active-segment.ts'
 import type { DataPaths } from './data-folder.ts'
 import type { Disk } from './disk.ts'
-import { type EncodedDraft, encodeDraft, type Link, sealLine } from './line.ts'
+import { type EncodedDraft, encodeDraft, type Link, sealBatch } from './line.ts'
 import type { Findings, Position } from './recovery.ts'
 import { type Sealed, sealedName } from './segments.ts'
 
@@ -112,21 +112,4 @@ export class ChainWriter {
     const d = { sealed: name, bytes: sizeBytes, last_seq: link.seq, last_h: link.h }
     return encodeDraft({ type: 'journal.segment_opened', actor: JOURNAL_ACTOR, d }, ts)
   }
-}
-
-function sealBatch(
-  drafts: readonly EncodedDraft[],
-  previous: Link,
-): { bytes: Buffer; facts: Fact[]; link: Link } {
-  const b = previous.seq + 1
-  const facts: Fact[] = []
-  let text = ''
-  let link = previous
-  for (const draft of drafts) {
-    const { line, fact } = sealLine(draft, b, link)
-    text += line
-    facts.push(fact)
-    link = { seq: fact.seq, b, h: fact.h }
-  }
-  return { bytes: Buffer.from(text), facts, link }
 }

@@ -46,21 +46,38 @@ export function encodeDraft(draft: FactDraft, ts: string): EncodedDraft {
   return mid === undefined ? { text, sizeBytesMax } : { text, sizeBytesMax, plain: { ts, draft } }
 }
 
-/** Puts a draft into the chain. The fact is what a replay will see: read back from the line, unless it is plain. */
-export function sealLine(
-  { text, plain }: EncodedDraft,
-  b: number,
+/** Puts drafts into the chain as one batch: its bytes, what a replay of them would see, and what comes next. */
+export function sealBatch(
+  drafts: readonly EncodedDraft[],
   previous: Link,
-): { line: string; fact: Fact } {
-  const seq = previous.seq + 1
-  const content = `{"v":1,"seq":${seq},"b":${b},${text}`
-  const h = hash('sha256', previous.h + content)
-  const line = `${content},"h":"${h}"}\n`
-  if (plain === undefined) return { line, fact: JSON.parse(line) }
+): { readonly bytes: Buffer; readonly facts: readonly Fact[]; readonly link: Link } {
+  const b = previous.seq + 1
+  const bytes = Buffer.allocUnsafe(drafts.reduce((sum, { sizeBytesMax }) => sum + sizeBytesMax, 0))
+  const facts: Fact[] = []
+  let link = previous
+  let end = 0
+  for (const draft of drafts) {
+    const seq = link.seq + 1
+    const content = `{"v":1,"seq":${seq},"b":${b},${draft.text}`
+    // Written once: hashed where it stands behind the hash before it, and copied from there.
+    const length = scratch.write(content, HASH_CHARS)
+    const h = hashOfScratch(link.h, length)
+    const seal = `,"h":"${h}"}\n`
+    end += scratch.copy(bytes, end, HASH_CHARS, HASH_CHARS + length)
+    end += bytes.write(seal, end, 'latin1')
+    facts.push(factOf(draft, content + seal, { seq, b, h }))
+    link = { seq, b, h }
+  }
+  return { bytes: bytes.subarray(0, end), facts, link }
+}
+
+/** Read back from the line, unless it is plain. */
+function factOf({ plain }: EncodedDraft, line: string, { seq, b, h }: Link): Fact {
+  if (plain === undefined) return JSON.parse(line)
   const { type, mid, ep, actor, d } = plain.draft
   const epoch = ep === undefined ? {} : { ep }
   const subject = mid === undefined ? {} : { mid }
-  return { line, fact: { v: 1, seq, b, ts: plain.ts, type, ...subject, ...epoch, actor, d, h } }
+  return { v: 1, seq, b, ts: plain.ts, type, ...subject, ...epoch, actor, d, h }
 }
 
 export type LineVerdict =
@@ -116,13 +133,18 @@ const KEYS = new Set([
   'v,seq,b,ts,type,mid,ep,actor,d,h',
 ])
 
+const HASH_CHARS = 64
 /** One buffer for all: hashing is synchronous, and replaying a million lines should not make a million copies. */
-const scratch = Buffer.alloc(64 + LINE_BYTES_MAX)
+const scratch = Buffer.alloc(HASH_CHARS + LINE_BYTES_MAX)
 
 function hashOf(line: Buffer, previousH: string): string {
-  scratch.write(previousH, 0, 64, 'latin1')
-  const end = 64 + line.copy(scratch, 64, 0, line.length - SEAL_BYTES)
-  return hash('sha256', scratch.subarray(0, end))
+  return hashOfScratch(previousH, line.copy(scratch, HASH_CHARS, 0, line.length - SEAL_BYTES))
+}
+
+/** Of the hash before, and of what stands in the buffer behind its place. */
+function hashOfScratch(previousH: string, length: number): string {
+  scratch.write(previousH, 0, HASH_CHARS, 'latin1')
+  return hash('sha256', scratch.subarray(0, HASH_CHARS + length))
 }
 
 function parse(line: Buffer): Fact | undefined {

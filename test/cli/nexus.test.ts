@@ -3,7 +3,7 @@ import { appendFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 import type { MissionDetail, MissionStatus } from '../../daemon/contracts/mission.ts'
-import { encodeDraft, GENESIS, sealLine } from '../../daemon/storage/line.ts'
+import { encodeDraft, GENESIS, sealBatch } from '../../daemon/storage/line.ts'
 import { FakeNexusd, problem, type RunOptions, runProgram, streamFacts } from '../support/fake-nexusd.ts'
 import { shortDir } from '../support/short-dir.ts'
 
@@ -439,10 +439,9 @@ t.test('the journal is verified without a daemon, and damage is told with its pl
   const actor = { kind: 'daemon', name: 'test' } as const
   const draft = (index: number) =>
     encodeDraft({ type: 'daemon.started', actor, d: { index } }, '2026-11-22T10:00:00.000Z')
-  const one = sealLine(draft(1), 1, GENESIS)
-  const two = sealLine(draft(2), 2, one.fact)
-  const three = sealLine(draft(3), 3, two.fact)
-  writeFileSync(join(dataDir, 'audit.jsonl'), one.line + two.line)
+  const first = sealBatch([draft(1), draft(2)], GENESIS)
+  const next = sealBatch([draft(3)], first.link)
+  writeFileSync(join(dataDir, 'audit.jsonl'), first.bytes)
   const verify = (...args: string[]) => nexus([...args, '--data-dir', dataDir])
   const [good, nothing] = await Promise.all([
     verify('audit', 'verify', '--json'),
@@ -450,10 +449,10 @@ t.test('the journal is verified without a daemon, and damage is told with its pl
   ])
   t.match(
     [good.code, JSON.parse(good.out)],
-    [0, { ok: true, records: 2, first: 1, last: 2, last_h: two.fact.h }],
+    [0, { ok: true, records: 2, first: 1, last: 2, last_h: first.link.h }],
   )
   t.strictSame(nothing.code, 1)
-  appendFileSync(join(dataDir, 'audit.jsonl'), three.line.replace('"index":3', '"index":4'))
+  appendFileSync(join(dataDir, 'audit.jsonl'), next.bytes.toString().replace('"index":3', '"index":4'))
   const [bad, badJson] = await Promise.all([verify('journal', 'verify'), verify('audit', 'verify', '--json')])
   t.match([bad.code, bad.out], [1, /DAMAGED[\s\S]*sequence number 3/])
   t.match(

@@ -3,7 +3,7 @@ import { dirname, join } from 'node:path'
 import fc from 'fast-check'
 import t, { type Test } from 'tap'
 import type { RecordPaths } from '../../daemon/contracts/module.ts'
-import { encodeDraft, GENESIS, sealLine } from '../../daemon/storage/line.ts'
+import { encodeDraft, GENESIS, sealBatch } from '../../daemon/storage/line.ts'
 import { type Finding, findingsOf, type Observed } from '../../modules/autonomic/janitor/findings.ts'
 import janitor from '../../modules/autonomic/janitor/index.ts'
 import { readText } from '../../modules/autonomic/janitor/journal.ts'
@@ -26,12 +26,10 @@ function seal(
   let link = from
   let text = ''
   for (const batch of batches) {
-    const b = link.seq + 1
-    for (const [type, d] of batch) {
-      const { line, fact } = sealLine(encodeDraft({ type, actor: ACTOR, d }, TS), b, link)
-      text += line
-      link = { seq: fact.seq, b, h: fact.h }
-    }
+    const drafts = batch.map(([type, d]) => encodeDraft({ type, actor: ACTOR, d }, TS))
+    const sealed = sealBatch(drafts, link)
+    text += sealed.bytes.toString()
+    link = sealed.link
   }
   return { text, link }
 }
