@@ -1,4 +1,4 @@
-#!/usr/bin/env -S node --max-semi-space-size=4
+#!/usr/bin/env -S node --max-semi-space-size=16
 import './floor.ts'
 import { refuseDebugger } from '../daemon/signals.ts'
 

@@ -165,7 +165,7 @@ function measureHistory({ root, sizes, quick, say }: MissionsOptions): Promise<r
 /** In a process of its own, so that nothing else is in its heap. */
 async function runEngine(root: string, count: number): Promise<number> {
   const program = fileURLToPath(new URL('engine.ts', import.meta.url))
-  const args = ['--max-semi-space-size=4', program, root, String(count)]
+  const args = ['--max-semi-space-size=16', program, root, String(count)]
   const { stdout } = await promisify(execFile)(process.execPath, args, { timeout: ENGINE_MS })
   return Number(stdout)
 }

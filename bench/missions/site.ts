@@ -114,7 +114,7 @@ function command(dir: string, flags: readonly string[]): [string, string[]] {
   if (profile === undefined) return [DAEMON, [...flags]]
   const name = `daemon-${dir.split('/').at(-1)}.cpuprofile`
   const prof = ['--cpu-prof', '--cpu-prof-dir', profile, '--cpu-prof-name', name]
-  return [process.execPath, ['--max-semi-space-size=4', ...prof, DAEMON, ...flags]]
+  return [process.execPath, ['--max-semi-space-size=16', ...prof, DAEMON, ...flags]]
 }
 
 function tokenOf(dir: string): string {
