@@ -6,6 +6,7 @@ import { RecordLog, type RecordLogOptions } from './storage/record-log.ts'
 import { locate } from './storage/recovery.ts'
 import { type Anchor, damagedAt, foundation, listSegments } from './storage/segments.ts'
 import { readSnapshot, type Snapshot } from './storage/snapshot.ts'
+import { verifyJournal } from './storage/verify.ts'
 
 /** A room whose state is folded from facts. */
 export interface Projection {
@@ -76,7 +77,8 @@ export interface Restored {
  * Loads the newest snapshot that can be believed, every section of it or none: a state of two moments is worse than a
  * slow start.
  *
- * @throws NexusError `JOURNAL_DAMAGED` when there is none, and the journal does not reach back to its first record.
+ * @throws NexusError `JOURNAL_DAMAGED` when there is none, and the journal does not reach back to its first record;
+ * `JOURNAL_ROLLED_BACK` when the journal does not reach one of them.
  */
 export async function restore(parts: RestoreParts, chunks: ChunkFiles): Promise<Restored> {
   const { disk, paths, warn } = parts
@@ -98,6 +100,9 @@ export async function restore(parts: RestoreParts, chunks: ChunkFiles): Promise<
       missing: `the journal cannot be read: ${String(error)}`,
     }))
     if ('missing' in located) {
+      // Before any file is touched that a better journal, or a repair, could still go on from.
+      const { damage } = await verifyJournal(disk, paths.root)
+      if (damage !== undefined) throw damage
       leftOut(located.missing)
       continue
     }

@@ -99,9 +99,9 @@ export async function repair(cli: Cli, options: { acceptLoss?: boolean }): Promi
       else cli.print('the chain holds: there is nothing to repair\n')
       return EXIT.ok
     }
-    const { damage, how, lost, files } = plan
+    const { damage, how, lost, known, files } = plan
     if (cli.json)
-      cli.printJson({ damaged: true, repaired: isDone, how, because: damage.message, lost, files })
+      cli.printJson({ damaged: true, repaired: isDone, how, because: damage.message, lost, known, files })
     else {
       cli.print(
         fields([
@@ -110,7 +110,7 @@ export async function repair(cli: Cli, options: { acceptLoss?: boolean }): Promi
             'lost',
             `the records ${lost.from_seq} to ${lost.to_seq} (${lost.bytes} bytes, kept in quarantine/)`,
           ],
-          ['state', HOW[how]],
+          ['state', HOW[how](known)],
           ['files', files.join(', ')],
           ['journal', isDone ? 'repaired; its next record tells of it' : 'untouched'],
           ['to do it', isDone ? undefined : 'nexus journal repair --accept-loss'],
@@ -124,8 +124,10 @@ export async function repair(cli: Cli, options: { acceptLoss?: boolean }): Promi
 }
 
 const HOW = {
-  cut: 'goes back to the record before the damage: what came later did not happen',
-  begin: 'stays as it is, from a snapshot; only the records themselves can no longer be shown',
+  cut: (known: number) => `goes back to record ${known}: what came later did not happen`,
+  begin: () => 'stays as it is, from a snapshot; only the records themselves can no longer be shown',
+  snapshot: (known: number) =>
+    `goes back to record ${known}, from a snapshot; what came later did not happen, and no record before it can be shown any more`,
 } as const
 
 /** `nexus audit tail [-n 20] [-f]`: the newest facts, and with `-f` those that come. */

@@ -372,7 +372,15 @@ export const FAILURES = {
   JOURNAL_DAMAGED: {
     status: 503,
     say: 'the journal is damaged: {file} line {line} (byte {offset}, sequence number {seq}): {reason}',
-    remedy: 'restore the file from a backup; without one `nexus journal repair` says what going on would cost',
+    remedy:
+      'restore the file from a backup; without one `nexus journal repair` says what going on would cost',
+    exit: 74,
+  },
+  JOURNAL_ROLLED_BACK: {
+    status: 503,
+    say: 'the journal is an older or another one: {by} knows record {known}, and the journal {reason}',
+    remedy:
+      'put the newer journal back (audit.jsonl and audit/ belong together); without one `nexus journal repair` says what going on would cost',
     exit: 74,
   },
   JOURNAL_NEWER: {

@@ -55,10 +55,8 @@ export class ChunkFiles {
   }
 
   /** The bytes of one file; undefined when they are not those that were written. */
-  async read({ name, sha256 }: ChunkName): Promise<Buffer | undefined> {
-    if (!NAME.test(name)) return undefined
-    const bytes = await readWhole(this.#disk, join(this.#dir, name), SIZE_BYTES_MAX)
-    return bytes !== undefined && hash('sha256', bytes) === sha256 ? bytes : undefined
+  read(chunk: ChunkName): Promise<Buffer | undefined> {
+    return readChunk(this.#disk, this.#dir, chunk)
   }
 
   /** Removes every file that is not among these. */
@@ -77,4 +75,15 @@ export class ChunkFiles {
     await writeNew(this.#disk, join(this.#dir, name), pieces)
     return { name, sha256: sum.digest('hex') }
   }
+}
+
+/** The bytes of one file of an index; undefined when they are not those that were written. */
+export async function readChunk(
+  disk: Disk,
+  dir: string,
+  { name, sha256 }: ChunkName,
+): Promise<Buffer | undefined> {
+  if (!NAME.test(name)) return undefined
+  const bytes = await readWhole(disk, join(dir, name), SIZE_BYTES_MAX)
+  return bytes !== undefined && hash('sha256', bytes) === sha256 ? bytes : undefined
 }

@@ -22,6 +22,8 @@ export interface DataPaths {
   readonly quarantine: string
   readonly run: string
   readonly watermark: string
+  /** What a repair is about to tell the journal. */
+  readonly repair: string
   readonly lock: string
   readonly pid: string
   readonly socket: string
@@ -49,6 +51,7 @@ export function dataPaths(root: string): DataPaths {
     quarantine: join(root, 'quarantine'),
     run,
     watermark: join(run, 'journal.wm'),
+    repair: join(run, 'journal.repair'),
     lock: join(run, 'lock.db'),
     pid: join(run, 'pid'),
     socket: join(run, 'nexus.sock'),

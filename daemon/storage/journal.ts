@@ -12,6 +12,7 @@ import { codeOf, type Disk, isFull } from './disk.ts'
 import { encodeDraft } from './line.ts'
 import { readFacts } from './reader.ts'
 import { examine, type Findings, type Position, START } from './recovery.ts'
+import { forgetRepair, repairedDraft, repairWatch } from './repair-intent.ts'
 import type { Anchor, Sealed } from './segments.ts'
 import { WatermarkKeeper } from './watermark-keeper.ts'
 
@@ -285,7 +286,12 @@ async function openJournal(
     replayed += 1
     onReplay(fact)
   }
-  const found: Findings = await examine(disk, paths, from, replay, options.anchors)
+  const repair = await repairWatch(disk, paths, from.seq)
+  const see = (fact: Fact): void => {
+    repair?.see(fact)
+    replay(fact)
+  }
+  const found: Findings = await examine(disk, paths, from, see, options.anchors)
   const nextSeq = found.end.seq + 1
   if (found.torn !== undefined) await cutTail(disk, paths, found.torn, nextSeq)
 
@@ -296,25 +302,34 @@ async function openJournal(
 
   const journal = make(paths, writer)
   const cuts = await unrecordedCuts(disk, paths, nextSeq)
-  await recordCuts(journal, cuts, replay)
+  const untold = repair?.untold(found.end.seq)
+  const told = await record(
+    journal,
+    [
+      ...cuts.map(({ file, bytes, quarantine }) => {
+        return { type: 'journal.tail_cut', actor: JOURNAL_ACTOR, d: { bytes, file, quarantine } } as const
+      }),
+      ...(untold === undefined ? [] : [repairedDraft(untold)]),
+    ],
+    replay,
+  )
+  if (repair !== undefined && told) await forgetRepair(disk, paths)
   return { journal, recovery: { replayed, cuts } }
 }
 
-/** Tails that were cut are facts too. A full disk postpones them to the next start. */
-async function recordCuts(
+/** Tails that were cut, and repairs, are facts too. A full disk postpones them to the next start: false then. */
+async function record(
   journal: Journal,
-  cuts: readonly Cut[],
+  drafts: readonly FactDraft[],
   replay: (fact: Fact) => void,
-): Promise<void> {
+): Promise<boolean> {
   const end = journal.subscribe((facts) => facts.forEach(replay))
   try {
-    await journal.appendAll(
-      cuts.map(({ file, bytes, quarantine }) => {
-        return { type: 'journal.tail_cut', actor: JOURNAL_ACTOR, d: { bytes, file, quarantine } }
-      }),
-    )
+    await journal.appendAll(drafts)
+    return true
   } catch (error) {
     if (!(error instanceof NexusError && error.code === 'JOURNAL_FULL')) throw error
+    return false
   } finally {
     end()
   }

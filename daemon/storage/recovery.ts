@@ -3,6 +3,7 @@ import { NexusError } from '../contracts/failure.ts'
 import type { DataPaths } from './data-folder.ts'
 import type { Disk, DiskFile } from './disk.ts'
 import { GENESIS, LINE_BYTES_MAX, type Link } from './line.ts'
+import { durableReason, Lineage } from './lineage.ts'
 import { latestBatch, type ScanEnd, scanChain } from './scan.ts'
 import {
   ACTIVE_NAME,
@@ -20,7 +21,6 @@ import {
   type Sealed,
   type Segment,
 } from './segments.ts'
-import { readWatermark, type Watermark } from './watermark.ts'
 
 /** A place in the journal: after record `seq`, at byte `offset` of the segment that begins with record `segment`. */
 export interface Position {
@@ -55,7 +55,7 @@ export interface Torn {
 /**
  * Reads the journal from `from` on, hands every fact over in order, and judges what it met.
  *
- * @throws NexusError `JOURNAL_DAMAGED`, `JOURNAL_NEWER`.
+ * @throws NexusError `JOURNAL_DAMAGED`, `JOURNAL_ROLLED_BACK`, `JOURNAL_NEWER`.
  */
 export async function examine(
   disk: Disk,
@@ -64,22 +64,21 @@ export async function examine(
   onFact: (fact: Fact) => void,
   anchors: readonly Anchor[] = [],
 ): Promise<Findings> {
-  const watermark = await readWatermark(disk, paths.watermark)
+  const lineage = await Lineage.read(disk, paths)
   const segments = await listSegments(disk, paths)
   const located = await locate(disk, segments, from)
   if ('missing' in located) throw damagedAt(ACTIVE_NAME, from.offset, from.seq, from.segment, located.missing)
   const known = [...anchors]
 
-  let { link, sealed } = located
-  let at = from.segment
-  let offset = from.offset
+  let { link, sealed, segment: at, offset } = located
   let torn: Torn | undefined
   let activeBytes: number | undefined
-  const witness = witnessOf(watermark, (fact) => {
+  const pass = (fact: Fact): void => {
+    lineage.see(fact)
     known.push(...anchorsIn(fact))
     onFact(fact)
-  })
-  witness.see(link)
+  }
+  lineage.see(link)
 
   for (const segment of segments.slice(located.index)) {
     if (segment !== segments[located.index]) {
@@ -88,8 +87,8 @@ export async function examine(
     }
     if (segment.first !== undefined && segment.first !== at) throw gapBefore(segment, at)
     const end = await readSegment(disk, segment, async (file) => {
-      const end = await scanChain(file, { link, offset }, segment.sizeBytes, witness.pass)
-      torn = await judge(file, segment, end, at, watermark)
+      const end = await scanChain(file, { link, offset }, segment.sizeBytes, pass)
+      torn = await judge(file, segment, end, at, lineage)
       return end
     })
     if (segment.first !== undefined) {
@@ -102,7 +101,7 @@ export async function examine(
 
   checkBeginning(located.before, known)
   const position = { seq: link.seq, h: link.h, segment: at, offset }
-  checkAgainst(watermark, position, activeBytes)
+  await lineage.check(link.seq, activeBytes !== undefined)
   return { end: position, link, sealed, activeBytes, torn }
 }
 
@@ -115,10 +114,14 @@ export async function locate(
   const before = await foundation(disk, segments)
   let sealed = before
   if (from.seq === 0) {
-    if (before === undefined) return { index: 0, link: GENESIS, sealed, before }
+    if (before === undefined) return { index: 0, link: GENESIS, segment: 1, offset: 0, sealed, before }
     return {
       missing: `the records 1 to ${before.link.seq} are missing, and no snapshot tells what they made`,
     }
+  }
+  // The file that the position counts in may be gone: what ends with this record was compacted, or set aside.
+  if (before !== undefined && before.link.seq === from.seq && before.link.h === from.h) {
+    return { index: 0, link: before.link, segment: from.seq + 1, offset: 0, sealed, before }
   }
   for (const [index, segment] of segments.entries()) {
     const former: Sealed | undefined = sealed
@@ -131,7 +134,7 @@ export async function locate(
       })
       const there = link?.seq === from.seq && link.h === from.h && from.offset <= segment.sizeBytes
       return there
-        ? { index, link, sealed: former, before }
+        ? { index, link, segment: from.segment, offset: from.offset, sealed: former, before }
         : { missing: 'the snapshot names a record that is not there' }
     }
     sealed = await checkEnds(disk, segment, former)
@@ -142,6 +145,9 @@ export async function locate(
 interface Located {
   readonly index: number
   readonly link: Link
+  /** Where to read on: the segment that begins with this record, from this byte. */
+  readonly segment: number
+  readonly offset: number
   /** The segment before the one of the position. */
   readonly sealed: Sealed | undefined
   /** The segment that was compacted last, as the first one that is there names it. */
@@ -154,7 +160,7 @@ async function judge(
   segment: Segment,
   end: ScanEnd,
   first: number,
-  watermark: Watermark | undefined,
+  lineage: Lineage,
 ): Promise<Torn | undefined> {
   if (end.bad === undefined) return undefined
   const next = end.link.seq + 1
@@ -164,44 +170,11 @@ async function judge(
   }
   if (end.bad.edited) throw refuse(end.bad.reason)
   if (segment.first !== undefined) throw refuse(`${end.bad.reason}, in a sealed segment`)
-  if (watermark !== undefined && watermark.seq >= next) {
-    throw refuse(`${end.bad.reason}, and this record was durable (run/journal.wm knows ${watermark.seq})`)
+  const knower = await lineage.knower(next)
+  if (knower !== undefined) {
+    throw refuse(durableReason(end.bad.reason, knower))
   }
   const latest = await latestBatch(file, end.offset, segment.sizeBytes)
   if (latest > next) throw refuse(`${end.bad.reason}, and later batches follow (${latest})`)
   return { offset: end.offset, sizeBytes: segment.sizeBytes - end.offset, reason: end.bad.reason }
-}
-
-/** Passes facts on and compares the one the watermark names. */
-function witnessOf(watermark: Watermark | undefined, onFact: (fact: Fact) => void) {
-  const see = ({ seq, h }: Pick<Link, 'seq' | 'h'>): void => {
-    if (watermark === undefined || seq !== watermark.seq || h === watermark.h) return
-    const { bytes, segment } = watermark
-    throw damagedAt(
-      ACTIVE_NAME,
-      bytes,
-      seq,
-      segment,
-      'run/journal.wm knows another record here: the file was replaced',
-    )
-  }
-  const pass = (fact: Fact): void => {
-    see(fact)
-    onFact(fact)
-  }
-  return { see, pass }
-}
-
-/** A journal that ends before what was known to be durable has lost records, even when all it has is good. */
-function checkAgainst(
-  watermark: Watermark | undefined,
-  end: Position,
-  activeBytes: number | undefined,
-): void {
-  if (watermark === undefined || watermark.seq <= end.seq) return
-  const reason =
-    activeBytes === undefined
-      ? `the file is missing; record ${watermark.seq} was durable (run/journal.wm)`
-      : `the records up to ${watermark.seq} were durable (run/journal.wm) and are missing`
-  throw damagedAt(ACTIVE_NAME, end.offset, end.seq + 1, end.segment, reason)
 }

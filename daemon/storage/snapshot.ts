@@ -96,6 +96,46 @@ export async function readSnapshot(
   }
 }
 
+/** The record that a snapshot was taken after, by its first bytes alone: nobody vouches for them yet. */
+export async function claimOf(disk: Disk, path: string): Promise<Claim | undefined> {
+  try {
+    return claimIn(await readPart(disk, path, 0, CLAIM_BYTES_MAX))
+  } catch {
+    return undefined
+  }
+}
+
+/** Whether the snapshot that claims this is as it was written. */
+export async function isWhole(disk: Disk, path: string, claim: Claim): Promise<boolean> {
+  try {
+    const bytes = await readWhole(disk, path, SIZE_BYTES_MAX)
+    const found = bytes && claimIn(bytes.subarray(0, CLAIM_BYTES_MAX))
+    return bytes !== undefined && found?.seq === claim.seq && found.h === claim.h && isSealed(bytes)
+  } catch {
+    return false
+  }
+}
+
+export type Claim = Pick<Position, 'seq' | 'h'>
+
+const CLAIM_BYTES_MAX = 160
+
+function claimIn(bytes: Buffer): Claim | undefined {
+  const found = /^\{"v":\d+,"applied_seq":(\d{1,16}),"applied_h":"([0-9a-f]{64})"/.exec(
+    bytes.toString('latin1'),
+  )
+  return found?.[2] === undefined ? undefined : { seq: Number(found[1]), h: found[2] }
+}
+
+async function readPart(disk: Disk, path: string, at: number, length: number): Promise<Buffer> {
+  const file = await disk.open(path, 'read')
+  try {
+    return await file.read(at, length)
+  } finally {
+    await file.close()
+  }
+}
+
 async function textOf(draft: SnapshotDraft, at: string): Promise<Buffer> {
   const { position, anchors, records, chunks, sections } = draft
   const { seq, h, segment, offset } = position
@@ -118,12 +158,16 @@ async function textOf(draft: SnapshotDraft, at: string): Promise<Buffer> {
 }
 
 function parse(bytes: Buffer, name: string): Snapshot | string {
-  const content = bytes.subarray(0, Math.max(0, bytes.length - SEAL_BYTES))
-  const seal = /^,"sum":"([0-9a-f]{64})"\}\n$/.exec(bytes.toString('latin1', content.length))
-  if (seal === null || seal[1] !== hash('sha256', content)) return `${name} has another checksum`
+  if (!isSealed(bytes)) return `${name} has another checksum`
   const snapshot = JSON.parse(bytes.toString())
   const { v, applied_seq, applied_h, segment, offset, at, anchors, records, chunks, sections } = snapshot
   if (v !== FORMAT) return `${name} has format ${v}, this daemon reads format ${FORMAT}`
   const position = { seq: applied_seq, h: applied_h, segment, offset }
   return { position, at, anchors, records, chunks, sections }
+}
+
+function isSealed(bytes: Buffer): boolean {
+  const content = bytes.subarray(0, Math.max(0, bytes.length - SEAL_BYTES))
+  const seal = /^,"sum":"([0-9a-f]{64})"\}\n$/.exec(bytes.toString('latin1', content.length))
+  return seal !== null && seal[1] === hash('sha256', content)
 }

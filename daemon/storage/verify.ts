@@ -2,9 +2,9 @@ import { NexusError } from '../contracts/failure.ts'
 import { type DataPaths, dataPaths } from './data-folder.ts'
 import type { Disk } from './disk.ts'
 import { GENESIS } from './line.ts'
+import { durableReason, Lineage } from './lineage.ts'
 import { scanChain } from './scan.ts'
 import {
-  ACTIVE_NAME,
   type Anchor,
   anchorsIn,
   checkBeginning,
@@ -15,7 +15,6 @@ import {
   readSegment,
   type Segment,
 } from './segments.ts'
-import { readWatermark } from './watermark.ts'
 
 export interface VerifyReport {
   readonly ok: boolean
@@ -26,7 +25,7 @@ export interface VerifyReport {
   readonly first: number
   readonly last: number
   readonly lastH: string
-  /** The first thing wrong: `JOURNAL_DAMAGED` or `JOURNAL_NEWER`. */
+  /** The first thing wrong: `JOURNAL_DAMAGED`, `JOURNAL_ROLLED_BACK` or `JOURNAL_NEWER`. */
   readonly damage?: NexusError
   /** Bytes of a last line without its end: being written now, or torn; a start would cut them. */
   readonly tailOpen?: { readonly offset: number; readonly bytes: number }
@@ -57,11 +56,12 @@ async function verifyOnce(disk: Disk, paths: DataPaths, signal?: AbortSignal): P
   let tailOpen: VerifyReport['tailOpen']
   let damage: NexusError | undefined
   try {
-    const watermark = await readWatermark(disk, paths.watermark)
+    const lineage = await Lineage.read(disk, paths)
     const files = await listSegments(disk, paths)
     const base = await foundation(disk, files)
     link = base?.link ?? GENESIS
     before = link.seq
+    lineage.see(link)
     for (const segment of files) {
       segments += 1
       const first = link.seq + 1
@@ -71,12 +71,21 @@ async function verifyOnce(disk: Disk, paths: DataPaths, signal?: AbortSignal): P
           signal?.throwIfAborted()
           link = fact
           anchors.push(...anchorsIn(fact))
-          if (watermark?.seq !== fact.seq || watermark.h === fact.h) return
-          throw damagedAt(segment.name, 0, fact.seq, first, 'run/journal.wm knows another record here')
+          lineage.see(fact)
         }),
       )
       if (end.bad?.newer !== undefined) {
         throw new NexusError('JOURNAL_NEWER', { file: segment.name, found: end.bad.newer, known: 1 })
+      }
+      const knower = end.bad && (await lineage.knower(end.link.seq + 1))
+      if (end.bad !== undefined && knower !== undefined) {
+        throw damagedAt(
+          segment.name,
+          end.offset,
+          end.link.seq + 1,
+          first,
+          durableReason(end.bad.reason, knower),
+        )
       }
       if (end.bad?.open === true && segment.first === undefined && !end.bad.edited) {
         tailOpen = { offset: end.offset, bytes: segment.sizeBytes - end.offset }
@@ -87,10 +96,7 @@ async function verifyOnce(disk: Disk, paths: DataPaths, signal?: AbortSignal): P
       }
     }
     checkBeginning(base, anchors)
-    if (watermark !== undefined && watermark.seq > link.seq) {
-      const reason = `the records up to ${watermark.seq} were durable (run/journal.wm) and are missing`
-      throw damagedAt(ACTIVE_NAME, watermark.bytes, link.seq + 1, link.seq + 1, reason)
-    }
+    await lineage.check(link.seq, files.at(-1)?.first === undefined && files.length > 0)
   } catch (error) {
     if (!(error instanceof NexusError)) throw error
     damage = error

@@ -120,6 +120,59 @@ t.test(
   },
 )
 
+t.test(
+  'a journal that was rolled back ends the start with 74; put back it goes on, or a repair keeps what is known',
+  async (t) => {
+    const { dir, daemon, ids, data } = await withMissions(t, 2)
+    await daemon.kill('SIGTERM')
+    const newer = readFileSync(data('audit.jsonl'), 'utf8')
+    const older = newer
+      .split(/(?<=\n)/)
+      .slice(0, 9)
+      .join('')
+    const all = ids.map((id) => [id, 'completed'])
+
+    writeFileSync(data('audit.jsonl'), older)
+    const byMark = await RunningDaemon.start(dir).catch((error: Error) => error.message)
+    t.match(byMark, /ended with 74.*older or another one: run\/journal.wm knows record/s)
+    rmSync(data('run/journal.wm'))
+    const bySnapshot = await RunningDaemon.start(dir).catch((error: Error) => error.message)
+    t.match(bySnapshot, /ended with 74.*older or another one: system_state.json knows record/s)
+    const verified = nexus(dir, 'journal', 'verify')
+    t.match(
+      [verified.status, verified.stdout],
+      [1, /older or another one: system_state.json[\s\S]*put the newer/],
+    )
+    t.strictSame(nexus(dir, 'audit', 'verify').stdout, verified.stdout)
+
+    writeFileSync(data('audit.jsonl'), newer)
+    const third = await RunningDaemon.start(dir)
+    t.teardown(() => third.kill())
+    t.strictSame(await known(third), all, 'the newer one is all that it takes')
+    await third.kill('SIGTERM')
+
+    writeFileSync(data('audit.jsonl'), older)
+    const plan = nexus(dir, 'journal', 'repair')
+    t.match([plan.status, plan.stdout], [1, /from a snapshot; what came later did not happen/])
+    t.equal(nexus(dir, 'journal', 'repair', '--accept-loss').status, 0)
+    const fourth = await RunningDaemon.start(dir)
+    t.teardown(() => fourth.kill())
+    t.strictSame(await known(fourth), all, 'the state is that of the snapshot')
+    t.match((await fourth.ask('GET', '/v1/audit?limit=5')).body.facts, [
+      { type: 'journal.segment_opened' },
+      { type: 'journal.repaired', d: { how: 'snapshot' } },
+    ])
+    await fourth.kill('SIGTERM')
+    t.equal(nexus(dir, 'journal', 'verify').status, 0)
+  },
+)
+
+function nexus(dir: string, ...args: readonly string[]) {
+  const cli = fileURLToPath(new URL('../../bin/nexus.ts', import.meta.url))
+  const command = [cli, ...args, '--data-dir', join(dir, 'data')]
+  return spawnSync(process.execPath, command, { encoding: 'utf8', timeout: 30_000 })
+}
+
 function lastLines(file: string): Record<string, string> {
   const lines = readFileSync(file, 'utf8').trim().split('\n')
   return Object.fromEntries(
