@@ -8,7 +8,7 @@ import type { MissionPorts, Question } from '../../daemon/missions/port.ts'
 import { dataPaths } from '../../daemon/storage/data-folder.ts'
 import type { RecordLog } from '../../daemon/storage/record-log.ts'
 import type { MemoryDisk } from '../support/memory-disk.ts'
-import { type Model, must, Violation } from './model.ts'
+import { type Model, type Moment, must, Violation } from './model.ts'
 import { Modules } from './modules.ts'
 import { SimClock } from './sim-clock.ts'
 
@@ -48,6 +48,8 @@ export class Life {
   /** Called when it takes orders: those who tried all the while come at once. */
   onUp: () => void = () => {}
   isUp = false
+  /** It has taken up the work. */
+  isAtWork = false
   isBroken = false
   wasFull = false
   isStopping = false
@@ -107,7 +109,7 @@ export class Life {
         model: {
           // What is replayed is seen by nobody until the daemon is up.
           fold: (fact: Fact) => {
-            if (this.isUp) model.take(fact, this.clock.elapsed())
+            if (this.isUp) model.take(fact, this.#moment)
             else replayed.push(fact)
           },
           save: () => ({}),
@@ -137,7 +139,7 @@ export class Life {
       memory.head >= model.hashes.length,
       `${model.hashes.length} records were seen, ${memory.head} are there`,
     )
-    for (const fact of replayed) model.take(fact, model.endedAtMs)
+    for (const fact of replayed) model.take(fact, { elapsedMs: model.endedAtMs, wallMs: this.clock.now() })
     this.memory = memory
     this.missions = missions
     this.isUp = true
@@ -145,7 +147,12 @@ export class Life {
     this.onUp()
     await memory.append({ type: 'daemon.started', actor: { kind: 'daemon', name: 'nexusd' }, d: {} })
     await missions.recover()
-    model.lifeBegan(this.clock.elapsed(), this.clock.now())
+    model.lifeBegan(this.clock.elapsed(), this.clock.now(), true)
+    this.isAtWork = true
+  }
+
+  get #moment(): Moment {
+    return { elapsedMs: this.clock.elapsed(), wallMs: this.clock.now() }
   }
 
   #ports(): MissionPorts {

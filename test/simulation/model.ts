@@ -19,6 +19,18 @@ export interface ModelMission {
   readonly timeMaxMs: number
   readonly steps: Map<string, ModelStep>
   readonly retryOf: string | undefined
+  readonly goal: string
+  readonly lane: string
+  readonly priority: number
+  readonly notBeforeMs: number
+  /** How long its next try was told to wait. */
+  retryInMs: number
+  /** On the monotonic clock of this life: before this it is not claimed. */
+  dueMs: number
+  /** Where it stands in its line since then: the greater, the earlier. */
+  rank: number
+  /** How often one that stands behind it was claimed while it waited. */
+  overtaken: number
   status: MissionStatus
   decision: string
   /** An operator let it run. */
@@ -42,6 +54,9 @@ export interface ModelMission {
 export interface ModelStep {
   state: 'open' | 'started' | 'done' | 'skipped' | 'unknown'
   readonly idempotent: boolean
+  readonly triesMax: number
+  /** In the present attempt. */
+  tries: number
   effects: number
   /** How often an operator said that it may be done again. */
   allowances: number
@@ -81,15 +96,22 @@ export class Model {
   readonly byPlace = new Map<string, string>()
   readonly approvalMs: number
   checks = 0
+  /** How many of a lane may be claimed past one that waits: those who had their place before it came. */
+  readonly placesMax: number
+  /** The daemon was asked to stop. */
+  isStopping = false
+  /** The disk is full, or was a moment ago: claims are tried again, each in its own time. */
+  isCramped = false
   /** When the last life that told readers anything ended, on its own clock. */
   endedAtMs = 0
 
-  constructor(approvalMs: number) {
+  constructor(approvalMs: number, placesMax: number) {
     this.approvalMs = approvalMs
+    this.placesMax = placesMax
   }
 
   /** A fact as a reader is told of it, at this moment of the daemon's life; false when it was known before. */
-  take(fact: Fact, elapsedMs: number): boolean {
+  take(fact: Fact, { elapsedMs, wallMs }: Moment): boolean {
     this.checks += 1
     const known = this.hashes[fact.seq - 1]
     if (known !== undefined) {
@@ -102,10 +124,10 @@ export class Model {
     )
     this.hashes.push(fact.h)
     const event = fact.type.startsWith('mission.') ? fact.type.slice('mission.'.length) : undefined
-    if (event === 'created') this.#create(fact, elapsedMs)
+    if (event === 'created') this.#create(fact, elapsedMs, wallMs)
     else if (event === 'step_started') this.#started(fact)
     else if (event === 'step_finished') this.#finished(fact)
-    else if (event !== undefined) this.#apply(event, this.get(fact.mid ?? ''), fact, elapsedMs)
+    else if (event !== undefined) this.#apply(event, this.get(fact.mid ?? ''), fact, elapsedMs, wallMs)
     return true
   }
 
@@ -113,6 +135,16 @@ export class Model {
     const mission = this.missions.get(id)
     must(mission !== undefined, `mission ${id} exists`)
     return mission
+  }
+
+  /** Something could be claimed and is not. */
+  idle(elapsedMs: number, sinceMs: number): string | undefined {
+    const running = [...this.missions.values()].filter(({ status }) => status === 'running').length
+    if (running >= this.placesMax) return undefined
+    for (const { id, status, dueMs } of this.missions.values()) {
+      if (status === 'queued' && elapsedMs > Math.max(dueMs, sinceMs)) return id
+    }
+    return undefined
   }
 
   /** The process ended: what is measured on its clock is measured anew. */
@@ -127,15 +159,19 @@ export class Model {
   }
 
   /** A new process takes up the work, knowing nothing but the journal and the wall clock. */
-  lifeBegan(elapsedMs: number, wallMs: number): void {
+  lifeBegan(elapsedMs: number, wallMs: number, isTakenUp = false): void {
     for (const mission of this.missions.values()) {
       const waitedMs = Math.max(0, wallMs - mission.sinceWallMs)
       mission.expiresAtMs = elapsedMs + Math.max(0, this.approvalMs - waitedMs)
       mission.claimedAtMs = elapsedMs
+      // One that was approved before the work was taken up stands in its line already.
+      const { dueMs, rank } = mission
+      enqueued(mission, elapsedMs, wallMs, true)
+      if (isTakenUp) Object.assign(mission, { dueMs: Math.min(dueMs, mission.dueMs), rank: Math.max(rank, mission.rank) })
     }
   }
 
-  #create({ mid = '', d, ts }: Fact, elapsedMs: number): void {
+  #create({ mid = '', d, ts }: Fact, elapsedMs: number, wallMs: number): void {
     must(!this.missions.has(mid), `mission ${mid} is created once`)
     const order = d as unknown as Order
     const { key, principal } = order.idempotency ?? {}
@@ -144,18 +180,27 @@ export class Model {
       must(!this.byPlace.has(place), `one key makes one mission (${place})`)
       this.byPlace.set(place, mid)
     }
-    const fresh = (uses: string): ModelStep => {
-      return { state: 'open', idempotent: uses.endsWith('/again'), effects: 0, allowances: 0 }
+    const fresh = (uses: string, retries = 0): ModelStep => {
+      const counts = { triesMax: retries + 1, tries: 0, effects: 0, allowances: 0 }
+      return { state: 'open', idempotent: !uses.endsWith('/once'), ...counts }
     }
     const { decision } = order.validation
-    this.missions.set(mid, {
+    const mission: ModelMission = {
       id: mid,
       place,
       decisionAtBirth: decision,
       attemptsMax: order.max_attempts,
       timeMaxMs: order.constraints.max_time_seconds * 1_000,
-      steps: new Map(order.plan.map(({ id, uses }) => [id, fresh(uses)])),
+      steps: new Map(order.plan.map(({ id, uses, retries }) => [id, fresh(uses, retries)])),
       retryOf: order.retry_of,
+      goal: order.goal,
+      lane: order.category,
+      priority: order.priority,
+      notBeforeMs: Date.parse(order.not_before ?? '') || 0,
+      retryInMs: 0,
+      dueMs: 0,
+      rank: 0,
+      overtaken: 0,
       status: BIRTH[decision],
       decision,
       clearance: 'none',
@@ -169,10 +214,12 @@ export class Model {
       expiresAtMs: elapsedMs + this.approvalMs,
       sinceWallMs: Date.parse(ts),
       cancelledEpoch: undefined,
-    })
+    }
+    this.missions.set(mid, mission)
+    enqueued(mission, elapsedMs, wallMs)
   }
 
-  #apply(type: string, mission: ModelMission, fact: Fact, elapsedMs: number): void {
+  #apply(type: string, mission: ModelMission, fact: Fact, elapsedMs: number, wallMs: number): void {
     const d = fact.d as unknown as Body
     const { id } = mission
     const event = type === 'ended' ? String(d.status) : type
@@ -182,8 +229,7 @@ export class Model {
       must(fact.ep === mission.epoch + 1, `the claim of ${id} raises its epoch from ${mission.epoch}`)
       const mayRun = mission.decision === 'SAFE' || mission.clearance !== 'none'
       must(mayRun, `${id} is ${mission.decision} and runs only when somebody allowed it`)
-      mission.epoch += 1
-      mission.claimedAtMs = elapsedMs
+      this.#claimed(mission, elapsedMs)
     } else if (mission.status === 'running') this.#left(mission, event, d, fact.ep, elapsedMs)
     if (event === 'expired') {
       const earlyMs = mission.expiresAtMs - elapsedMs
@@ -207,11 +253,35 @@ export class Model {
     mission.status = to
     mission.sinceWallMs = Date.parse(fact.ts)
     mission.expiresAtMs = elapsedMs + this.approvalMs
+    mission.retryInMs = event === 'attempt_ended' ? (d.retry_in_ms ?? 0) : 0
+    enqueued(mission, elapsedMs, wallMs)
+  }
+
+  /** It is its time, and its turn. */
+  #claimed(mission: ModelMission, elapsedMs: number): void {
+    const { id, lane, rank, dueMs } = mission
+    must(elapsedMs >= dueMs, `${id} is not claimed before its time, and not ${dueMs - elapsedMs} ms early`)
+    for (const other of this.missions.values()) {
+      if (other === mission || other.status !== 'queued' || other.lane !== lane) continue
+      if (this.isCramped) other.overtaken = 0
+      if (this.isCramped || elapsedMs <= other.dueMs || other.rank <= rank + RANK_SLACK) continue
+      other.overtaken += 1
+      const claim = `${other.id} goes before ${id}, and ${other.overtaken} were claimed past it`
+      must(other.overtaken <= this.placesMax, claim)
+    }
+    mission.epoch += 1
+    mission.claimedAtMs = elapsedMs
+    for (const step of mission.steps.values()) step.tries = 0
   }
 
   #started(fact: Fact): void {
     const { step, state } = this.#stepOf(fact, 'begins')
     must(state === 'open', `${step} begins only when it is open, not ${state}`)
+    const known = this.get(fact.mid ?? '').steps.get(String(fact.d['step']))
+    if (known !== undefined) {
+      known.tries += 1
+      must(known.tries <= known.triesMax, `${step} is tried ${known.triesMax} times in an attempt at most`)
+    }
     this.#set(fact, 'started')
   }
 
@@ -247,6 +317,11 @@ export class Model {
     if (isFailure) {
       mission.failed += 1
       const code = d.error?.code ?? ''
+      const step = mission.steps.get(d.error?.step ?? '')
+      if (code === 'ACTION_FAILED' && step !== undefined && !this.isStopping) {
+        const claim = `step ${d.error?.step} of ${id} is given up after ${step.triesMax} tries, not ${step.tries}`
+        must(step.tries === step.triesMax, claim)
+      }
       if (event === 'attempt_ended')
         must(mission.failed < triesMax, `${id} is tried ${triesMax} times at most`)
       else if (code === 'MAX_TIME_EXCEEDED') {
@@ -266,10 +341,36 @@ export class Model {
   }
 }
 
+/** As the daemon is to see it when a mission comes into the queue, or is found there by a new process. */
+function enqueued(mission: ModelMission, elapsedMs: number, wallMs: number, isRecovered = false): void {
+  const { retryInMs, sinceWallMs, notBeforeMs, priority } = mission
+  const retryMs = Math.min(retryInMs, retryInMs - (wallMs - sinceWallMs))
+  const waitMs = Math.max(notBeforeMs - wallMs, retryMs)
+  mission.dueMs = elapsedMs + Math.max(0, waitMs)
+  const waitedMs = isRecovered ? Math.min(AGED_MS, Math.max(0, -waitMs)) : 0
+  mission.rank = priority * AGE_MS - (mission.dueMs - waitedMs)
+  mission.overtaken = 0
+}
+
+/** What a step of priority is worth, and how much of a wait before this process counts. */
+const AGE_MS = 30_000
+const AGED_MS = 9 * AGE_MS
+/** Moments that may lie between what the daemon knows and what readers are told. */
+const RANK_SLACK = 5_000
+
+export interface Moment {
+  readonly elapsedMs: number
+  readonly wallMs: number
+}
+
 interface Order {
+  readonly goal: string
+  readonly category: string
+  readonly priority: number
+  readonly not_before?: string
   readonly max_attempts: number
   readonly constraints: { readonly max_time_seconds: number }
-  readonly plan: readonly { readonly id: string; readonly uses: string }[]
+  readonly plan: readonly { readonly id: string; readonly uses: string; readonly retries?: number }[]
   readonly validation: { readonly decision: keyof typeof BIRTH }
   readonly idempotency?: { readonly key: string; readonly principal: string }
   readonly retry_of?: string
@@ -281,5 +382,6 @@ interface Body {
   readonly mode?: string
   readonly outcome?: string
   readonly duration_ms?: number
-  readonly error?: { readonly code: string }
+  readonly retry_in_ms?: number
+  readonly error?: { readonly code: string; readonly step?: string }
 }

@@ -1,7 +1,7 @@
 import { NexusError } from '../../daemon/contracts/failure.ts'
 import type { ActionSpecification } from '../../daemon/contracts/manifest.ts'
 import type { ActionAnswer, ActionOrder, ModuleCalls } from '../../daemon/missions/port.ts'
-import { type Model, must } from './model.ts'
+import { type Model, type ModelMission, must } from './model.ts'
 import type { SimClock } from './sim-clock.ts'
 
 /** How a module may answer a call. */
@@ -42,8 +42,8 @@ export class Modules implements ModuleCalls {
 
   action(moduleId: string, action: string): ActionSpecification | undefined {
     if (moduleId !== 'sim/module') return undefined
-    if (action !== 'again' && action !== 'once') return undefined
-    return { description: action, timeout_ms: 30_000, idempotent: action === 'again', concurrency: 8 }
+    if (action !== 'again' && action !== 'once' && action !== 'large') return undefined
+    return { description: action, timeout_ms: 30_000, idempotent: action !== 'once', concurrency: 8 }
   }
 
   module(id: string): { readonly known: boolean; readonly locked: boolean; readonly callable: boolean } {
@@ -74,9 +74,12 @@ export class Modules implements ModuleCalls {
       `${name} is called while the mission runs, and it is ${mission.status}`,
     )
     must(mission.epoch === epoch, `${name} is called in attempt ${mission.epoch}, not ${epoch}`)
-    must(mission.steps.get(step)?.state === 'started', `the start of ${name} is durable before its call`)
+    const { state, idempotent = false, tries = 0 } = mission.steps.get(step) ?? {}
+    // What does no harm twice need not wait for the record that it is tried once more.
+    const isKnown = state === 'started' || (state === 'open' && idempotent && tries > 0)
+    must(isKnown, `the start of ${name} is durable before its call`)
     for (const other of this.calls) {
-      if (other.order.mission?.mission_id !== mission_id || this.#isDead(other)) continue
+      if (other.order.mission?.mission_id !== mission_id || this.isLate(other)) continue
       must(other.epoch === epoch, `${name} waits until attempt ${other.epoch} is over`)
       must(other.order.mission.step !== step, `${name} is called once at a time`)
     }
@@ -98,15 +101,23 @@ export class Modules implements ModuleCalls {
     })
   }
 
+  /** A call that was given up on, while its mission is tried again. */
+  get overtaken(): Call | undefined {
+    return this.calls.find((call) => {
+      const { status, epoch } = this.#model.get(call.order.mission?.mission_id ?? '')
+      return this.isLate(call) && status === 'running' && epoch > call.epoch
+    })
+  }
+
   answer(call: Call, answer: Answer): void {
     this.calls.splice(this.calls.indexOf(call), 1)
-    const isLate = this.#isDead(call)
+    const isLate = this.isLate(call)
     if (isLate) this.lateAnswers += 1
     const { moduleId, action, mission: context } = call.order
     const facts = { module: moduleId, action, reason: answer, timeout_ms: 30_000 }
     if (!isLate && (answer === 'ok' || answer === 'dies after' || answer === 'expires')) this.#effect(call)
     if (answer === 'ok') {
-      const output = { from: context?.step }
+      const output = { from: context?.step, ...(action === 'large' ? { text: LARGE } : {}) }
       const durationMs = this.#clock.elapsed() - call.sinceMs
       const common = { instance: 'sim/module#1', generation: 'ab12cd34', durationMs, cpuMs: 1 }
       call.resolve({ output, artifacts: [], ...common })
@@ -118,7 +129,7 @@ export class Modules implements ModuleCalls {
   /** The daemon died, and its modules with it: some had just done their work. */
   die(had: (index: number) => boolean): void {
     for (const [index, call] of this.calls.entries())
-      if (!this.#isDead(call) && had(index)) this.#effect(call)
+      if (!this.isLate(call) && had(index)) this.#effect(call)
     this.calls.length = 0
   }
 
@@ -129,11 +140,12 @@ export class Modules implements ModuleCalls {
       const mission = this.#model.get(order.mission?.mission_id ?? '')
       if (abortedAtMs !== undefined || mission.epoch !== epoch || mission.status !== 'running') continue
       const usedMs = mission.spentMs + nowMs - mission.claimedAtMs
-      must(usedMs < mission.timeMaxMs, `${name} is told to stop after ${mission.timeMaxMs} ms, now ${usedMs}`)
+      must(usedMs < mission.timeMaxMs + restsMs(mission), `${name} is told to stop after ${mission.timeMaxMs} ms, now ${usedMs}`)
     }
   }
 
-  #isDead({ abortedAtMs }: Call): boolean {
+  /** It was given up on. */
+  isLate({ abortedAtMs }: Call): boolean {
     return abortedAtMs !== undefined && this.#clock.elapsed() - abortedAtMs >= KILLED_AFTER_MS
   }
 
@@ -145,3 +157,13 @@ export class Modules implements ModuleCalls {
     must(step.idempotent || step.effects <= timesMax, `${name} does its work ${timesMax} times at most`)
   }
 }
+
+/** What the waits between tries of this attempt can have taken at most: they are no execution time. */
+function restsMs({ steps }: ModelMission): number {
+  let tries = 0
+  for (const step of steps.values()) if (step.triesMax > 1) tries += step.tries
+  return tries * 400
+}
+
+/** More than a record holds. */
+const LARGE = 'x'.repeat(9_000)

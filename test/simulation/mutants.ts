@@ -10,6 +10,8 @@ export interface Patch {
 
 /** A planted bug. */
 export interface Mutant extends Patch {
+  /** What has to be taken away as well before the bug can do any harm: another check would catch it. */
+  readonly also?: readonly Omit<Patch, 'name'>[]
   /** The embedded engine does not come to it by itself; the conformance suite does it on purpose. */
   readonly by?: 'conformance'
 }
@@ -31,6 +33,11 @@ export function plant(patches: readonly Patch[]): void {
   })
 }
 
+/** A planted bug as all that is replaced for it. */
+export function patchesOf({ also = [], ...patch }: Mutant): readonly Patch[] {
+  return [patch, ...also.map((more) => ({ name: patch.name, ...more }))]
+}
+
 /** Sizes that a schedule of eighty steps would never reach. */
 export const SMALL: readonly Patch[] = [
   {
@@ -46,6 +53,38 @@ export const SMALL: readonly Patch[] = [
     replace: 'const RECENT_MAX = 1',
   },
 ]
+
+/** What the table says of a move that it does not list. */
+const NO_TABLE = {
+  file: 'daemon/missions/ledger.ts',
+  find: 'if (move === undefined) throw wrongState(mission, wanted)',
+  replace:
+    "if (move === undefined && event === 'claimed') return { to: 'running', act: 'execute' } as never\n" +
+    '  if (move === undefined) throw wrongState(mission, wanted)',
+}
+const NO_STATUS_CHECK = {
+  file: 'daemon/missions/ledger.ts',
+  find: "if (mission.status !== 'queued') return undefined",
+  replace: '',
+}
+const NO_EPOCH_CHECK = {
+  file: 'daemon/missions/ledger.ts',
+  find: "if (mission.status !== 'running' || mission.epoch !== epoch) {",
+  replace: "if (mission.status !== 'running') {",
+}
+/** What comes after an attempt wants to end it once more, and not only to be counted; the ledger has to refuse it. */
+const LATE_ANSWERS_ARE_WRITTEN = {
+  file: 'daemon/missions/attempt.ts',
+  find: 'const refuseLate = (): void => ledger.refuseStale(missionId, epoch)',
+  replace:
+    "const over = { outcome: 'cut', duration_ms: 0, retry_in_ms: 0 } as const\n" +
+    "  const late = decided('mission.attempt_ended', DAEMON, over)\n" +
+    '  let isOver = false\n' +
+    '  void running.ended.then(() => { isOver = true })\n' +
+    '  const refuseLate = (): void => isOver\n' +
+    '    ? void ledger.write(missionId, epoch, [late]).catch(() => {})\n' +
+    '    : ledger.refuseStale(missionId, epoch)',
+}
 
 export const MUTANTS: readonly Mutant[] = [
   {
@@ -92,17 +131,27 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'double claim: a mission is claimed whatever its status',
-    file: 'daemon/missions/ledger.ts',
-    find: "if (mission.status !== 'queued') return undefined",
-    replace: '',
+    ...NO_STATUS_CHECK,
     by: 'conformance',
   },
   {
-    name: 'no epoch check',
+    name: 'double claim: a mission is claimed whatever its status, and nobody asks the table',
+    ...NO_STATUS_CHECK,
+    also: [NO_TABLE],
+  },
+  {
+    name: 'double claim: what began with its creation is offered too, whatever its status, without the table',
     file: 'daemon/missions/ledger.ts',
-    find: "if (mission.status !== 'running' || mission.epoch !== epoch) {",
-    replace: "if (mission.status !== 'running') {",
-    by: 'conformance',
+    find: 'if (place === undefined) this.#act(BIRTH[mission.decision].act, mission)\n      else',
+    replace:
+      'this.#act(BIRTH[mission.decision].act, mission)\n      if (place !== undefined)',
+    also: [NO_STATUS_CHECK, NO_TABLE],
+  },
+  { name: 'no epoch check', ...NO_EPOCH_CHECK, by: 'conformance' },
+  {
+    name: 'no epoch check, and late answers are written down and not only counted',
+    ...NO_EPOCH_CHECK,
+    also: [LATE_ANSWERS_ARE_WRITTEN],
   },
   {
     name: 'lost retry: a failed attempt is not queued again',

@@ -2,7 +2,7 @@ import { spawnSync } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import type { Found } from './check.ts'
-import { MUTANTS, type Mutant, plant, SMALL } from './mutants.ts'
+import { MUTANTS, type Mutant, patchesOf, plant, SMALL } from './mutants.ts'
 
 /**
  * `npm run simulate -- --schedules 100000 --seed 1`: plays as many schedules as one likes.
@@ -26,7 +26,7 @@ else await playAll()
 async function playAll(): Promise<void> {
   const mutant = MUTANTS.find(({ name }) => name === values.mutant)
   if (values.mutant !== undefined && mutant === undefined) throw new Error(`no mutant '${values.mutant}'`)
-  plant(mutant === undefined ? SMALL : [...SMALL, mutant])
+  plant(mutant === undefined ? SMALL : [...SMALL, ...patchesOf(mutant)])
   const { check, tellFailure } = await import('./check.ts')
   const found = await check({ seed, schedules, isQuick: values.json })
   if (values.json) {

@@ -51,7 +51,19 @@ const PLANS: readonly (readonly { readonly uses: string; readonly needs?: string
   [{ uses: 'again' }, { uses: 'once' }],
   [{ uses: 'once' }, { uses: 'again', needs: [] }, { uses: 'once', needs: ['s0', 's1'] }],
   [{ uses: 'once' }, { uses: 'again' }, { uses: 'once', needs: ['s0'] }],
+  // A diamond, with one beside another that must happen once.
+  [
+    { uses: 'again' },
+    { uses: 'once', needs: ['s0'] },
+    { uses: 'once', needs: ['s0'] },
+    { uses: 'again', needs: ['s1', 's2'] },
+  ],
+  [{ uses: 'again' }, { uses: 'again', needs: [] }, { uses: 'once', needs: [] }],
+  [{ uses: 'again' }, { uses: 'large' }],
+  [{ uses: 'again' }],
 ]
+/** Mostly at once. */
+const NOT_BEFORE_MS = [undefined, undefined, undefined, undefined, undefined, 2_000, 5_000, 40_000] as const
 /** What a start without room may end with. */
 const FULL: readonly string[] = ['JOURNAL_FULL', 'ENOSPC']
 const POWER: readonly CrashMode[] = ['nothing', 'torn', 'sectors', 'everything']
@@ -80,7 +92,7 @@ class Simulation {
   readonly #schedule: Schedule
   readonly #figures: Figures
   readonly #say: ((line: string) => void) | undefined
-  readonly #model = new Model(APPROVAL_MS)
+  readonly #model: Model
   readonly #setting: Setting
   readonly #mood: Mood = { isUneasy: false }
   readonly #chance: ReturnType<typeof seededChance>
@@ -99,11 +111,12 @@ class Simulation {
     this.#figures = figures
     this.#say = say
     this.#chance = seededChance(setting)
+    this.#model = new Model(APPROVAL_MS, setting & 4 ? 1 : 4)
     this.#setting = {
       model: this.#model,
       segmentBytesMax: setting & 1 ? 2_000 : 1_000_000,
       snapshotEvery: setting & 2 ? 7 : 1_000,
-      concurrency: setting & 4 ? 1 : 4,
+      concurrency: this.#model.placesMax,
       approvalDays: APPROVAL_MS / 86_400_000,
     }
     this.#life = new Life(MemoryDisk.withFolder(DIR), Date.UTC(2026, 10, 22, 10), this.#setting, this.#mood)
@@ -150,7 +163,9 @@ class Simulation {
     const { failure } = this.#life
     if (failure !== undefined) await this.#failed(failure)
     this.#life.modules.checkTimes()
+    this.#model.isCramped = this.#isFull || this.#life.clock.elapsed() < this.#life.roomSinceMs + 3_000
     this.#checkExpiries()
+    this.#checkStarts()
   }
 
   /** A start that finds no room is tried again when there is some; nothing else may fail. */
@@ -169,6 +184,7 @@ class Simulation {
     const verb = VERBS[number % VERBS.length] ?? 'disk'
     const which = (number >>> 7) & 31
     const how = (number >>> 12) & 255
+    const more = number >>> 20
     if (this.#life.isBroken) return this.#crash('kill', false, false)
     switch (verb) {
       case 'disk':
@@ -184,7 +200,7 @@ class Simulation {
         this.#answer(which, how)
         break
       case 'create':
-        this.#create(which, how)
+        this.#create(which, how, more)
         break
       case 'decide':
         this.#decide(which, how)
@@ -235,17 +251,19 @@ class Simulation {
 
   #answer(which: number, how: number): void {
     const { modules } = this.#life
-    const call = modules.calls[which % Math.max(1, modules.calls.length)]
-    if (call === undefined) return
+    const chosen = modules.calls[which % Math.max(1, modules.calls.length)]
+    // The worst moment for a late answer is that of another attempt, so some take no notice of a stop and wait for it.
+    const call = (how & 16 ? modules.overtaken : undefined) ?? chosen
+    if (call === undefined || (how & 32 && call === chosen && call.abortedAtMs !== undefined)) return
     const answer = ANSWERS[Math.max(0, (how % 8) - 3)] ?? 'ok'
     this.#say?.(`${call.name}, attempt ${call.epoch}: ${answer}`)
     modules.answer(call, answer)
   }
 
   /** One by itself, or three in a batch. */
-  #create(which: number, how: number): void {
-    if (which < 28) this.#createOne(this.#wanted(which, how))
-    else this.#createAll([0, 1, 2].map((more) => this.#wanted(which + more, how + more)))
+  #create(which: number, how: number, more: number): void {
+    if (which < 28) this.#createOne(this.#wanted(which, how, more))
+    else this.#createAll([0, 1, 2].map((at) => this.#wanted(which + at, how + at, more + at)))
   }
 
   #createOne({ body, key, text }: WantedHere): void {
@@ -275,22 +293,29 @@ class Simulation {
     })
   }
 
-  #wanted(which: number, how: number): WantedHere {
+  #wanted(which: number, how: number, more: number): WantedHere {
     const kind = (['safe', 'safe', 'border', 'failing'] as const)[how & 3] ?? 'safe'
     const key = which & 1 ? `key ${(which >>> 1) & 1}` : undefined
     // Few bodies to a key, so that both sameness and conflict are met.
     const goal = key === undefined ? `${kind} ${++this.#goals}` : `safe ${key} ${how & 1}`
-    const plan = PLANS[key === undefined ? (how >>> 2) & 3 : 1] ?? []
+    const plan = PLANS[key === undefined ? more & 7 : 1] ?? []
+    const laterMs = key === undefined ? NOT_BEFORE_MS[(more >>> 3) & 7] : undefined
+    const not_before =
+      laterMs === undefined ? {} : { not_before: new Date(this.#life.clock.now() + laterMs).toISOString() }
+    const retries = key === undefined ? Math.max(0, ((more >>> 6) & 3) - 1) : 0
     const body: MissionCreate = {
       goal,
       category: how & 16 ? 'coin' : 'forge',
-      plan: plan.map(({ uses, ...more }, index) => ({
+      plan: plan.map(({ uses, ...rest }, index) => ({
         id: `s${index}`,
         uses: `sim/module/${uses}`,
-        ...more,
+        ...rest,
+        ...(retries === 0 ? {} : { retries }),
       })),
+      ...not_before,
+      ...(key === undefined ? { priority: (how >>> 2) & 3 ? 0 : 3 * ((more >>> 8) & 3) } : {}),
       max_attempts: 1 + ((how >>> 5) % 3),
-      constraints: { max_time_seconds: 5 },
+      constraints: { max_time_seconds: how & 128 ? 5 : 30 },
     }
     const text = JSON.stringify(body)
     if (key !== undefined) this.#bodies.set(key, (this.#bodies.get(key) ?? new Set()).add(text))
@@ -305,7 +330,9 @@ class Simulation {
 
   #created(mission: MissionDetail, created: boolean, key: string | undefined, text: string): void {
     const id = mission.mission_id
-    this.#model.get(id)
+    const { goal } = this.#model.get(id)
+    const asked = (JSON.parse(text) as MissionCreate).goal
+    must(key !== undefined || goal === asked, `${asked} was asked for, and not ${goal}`)
     this.#acknowledged.creates.set(id, text)
     if (key === undefined) return
     must(this.#model.byPlace.get(`token:anna ${key}`) === id, `${key} stands for the mission it first made`)
@@ -459,6 +486,13 @@ class Simulation {
     }
   }
 
+  #checkStarts(): void {
+    const { clock, parked, isAtWork, isStopping, isBroken, roomSinceMs } = this.#life
+    if (!isAtWork || isStopping || isBroken || this.#isFull || parked.length > 0) return
+    const idle = this.#model.idle(clock.elapsed(), roomSinceMs + 2_000)
+    must(idle === undefined, `${idle} waits while there is a place for it`)
+  }
+
   #room(): void {
     this.#isFull = false
     this.#life.roomSinceMs = this.#life.clock.elapsed()
@@ -470,7 +504,7 @@ class Simulation {
     this.#say?.('the daemon is asked to stop')
     this.#life.flow()
     await settle()
-    this.#life.isStopping = true
+    this.#life.isStopping = this.#model.isStopping = true
     const stopping = missions.drain(1_000).then(() => memory.close())
     stopping.catch(() => {}) // a full disk, say: the next start finds what there is
     if (how & 1) for (const call of [...this.#life.modules.calls]) this.#life.modules.answer(call, 'ok')
@@ -493,6 +527,7 @@ class Simulation {
     if (this.#life.isUp) this.#model.lifeEnded(clock.elapsed())
     const next = mode === 'kill' ? disk.afterKillUnsynced() : disk.afterCrash(mode, this.#chance)
     const downMs = Math.floor(this.#chance.next() * 3_000)
+    this.#model.isStopping = false
     this.#life = new Life(next, clock.now() + downMs, this.#setting, this.#mood)
     if (!isFlowing) this.#life.halt()
     const eager = Math.floor(this.#chance.next() * 3)
@@ -510,7 +545,12 @@ class Simulation {
     this.#say?.('=== no more faults')
     this.#room()
     this.#syncFails = false
-    if (this.#life.isBroken) await this.#crash('kill', false, true)
+    const { clock } = this.#life
+    const latestMs = Math.max(0, ...[...this.#model.missions.values()].map(({ notBeforeMs }) => notBeforeMs))
+    // A clock that was set back by a day would keep us waiting for a day.
+    const isBehind = latestMs > clock.now()
+    if (isBehind) clock.jump(latestMs - clock.now())
+    if (isBehind || this.#life.isBroken) await this.#crash('kill', false, true)
     this.#life.flow()
     await this.#rest()
     const isUnderWay = ({ status }: ModelMission): boolean => status === 'queued' || status === 'running'
@@ -519,10 +559,14 @@ class Simulation {
       const stuck = [...this.#model.missions.values()].find(isUnderWay)
       must(turns < 200, `${stuck?.id} ends or waits for a person, and is not ${stuck?.status} for ever`)
       this.#life.flow()
-      for (const call of [...modules.calls]) modules.answer(call, 'ok')
+      const { overtaken } = modules
+      if (overtaken !== undefined) modules.answer(overtaken, 'ok')
+      await this.#rest()
+      const live = modules.calls.filter(({ abortedAtMs }) => abortedAtMs === undefined)
+      for (const call of live) modules.answer(call, this.#chance.next() < 0.1 ? 'throws' : 'ok')
       await this.#rest()
       const nextMs = clock.nextInMs
-      if (nextMs !== undefined && modules.calls.length === 0) await clock.pass(nextMs)
+      if (nextMs !== undefined && live.length === 0) await clock.pass(nextMs)
       await this.#rest()
     }
     for (const { id, status } of this.#model.missions.values()) {
