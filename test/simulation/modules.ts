@@ -109,6 +109,14 @@ export class Modules implements ModuleCalls {
     })
   }
 
+  /** Another step of its mission is at work. */
+  hasOneBeside({ order, name }: Call): boolean {
+    return this.calls.some(({ order: other, name: otherName, abortedAtMs }) => {
+      const isBeside = other.mission?.mission_id === order.mission?.mission_id && otherName !== name
+      return isBeside && abortedAtMs === undefined
+    })
+  }
+
   answer(call: Call, answer: Answer): void {
     this.calls.splice(this.calls.indexOf(call), 1)
     const isLate = this.isLate(call)

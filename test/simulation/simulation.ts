@@ -254,8 +254,10 @@ class Simulation {
     const chosen = modules.calls[which % Math.max(1, modules.calls.length)]
     // The worst moment for a late answer is that of another attempt, so some take no notice of a stop and wait for it.
     const call = (how & 16 ? modules.overtaken : undefined) ?? chosen
-    if (call === undefined || (how & 32 && call === chosen && call.abortedAtMs !== undefined)) return
-    const answer = ANSWERS[Math.max(0, (how % 8) - 3)] ?? 'ok'
+    if (call === undefined || (how & 96 && call === chosen && call.abortedAtMs !== undefined)) return
+    // What is told to stop because of a failure beside it is rare, and where attempts overtake each other.
+    const failsBeside = (how & 128) > 0 && modules.hasOneBeside(call)
+    const answer = failsBeside ? 'throws' : (ANSWERS[Math.max(0, (how % 8) - 3)] ?? 'ok')
     this.#say?.(`${call.name}, attempt ${call.epoch}: ${answer}`)
     modules.answer(call, answer)
   }
@@ -563,7 +565,10 @@ class Simulation {
       if (overtaken !== undefined) modules.answer(overtaken, 'ok')
       await this.#rest()
       const live = modules.calls.filter(({ abortedAtMs }) => abortedAtMs === undefined)
-      for (const call of live) modules.answer(call, this.#chance.next() < 0.1 ? 'throws' : 'ok')
+      for (const call of live) {
+        const badLuck = modules.hasOneBeside(call) ? 0.3 : 0.1
+        modules.answer(call, this.#chance.next() < badLuck ? 'throws' : 'ok')
+      }
       await this.#rest()
       const nextMs = clock.nextInMs
       if (nextMs !== undefined && live.length === 0) await clock.pass(nextMs)
