@@ -2,7 +2,7 @@ import { mkdirSync, renameSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 
 /** The module whose missions are measured, and two others, so that history is not all of one kind. */
-export const MODULES = ['bench/work', 'bench/other', 'bench/flaky'] as const
+export const MODULES = ['bench/noop', 'bench/other', 'bench/flaky'] as const
 
 /** What one mission of the measured load looks like; the body of a create. */
 export function missionBody(at: number, action = 'again', module: string = MODULES[0]): object {

@@ -31,9 +31,9 @@ interface Wanted {
 
 /** Three of a hundred failed, one was cancelled; modules and categories differ. */
 const WANTED: readonly Wanted[] = [
-  { share: 0.48, uses: 'bench/work/again', category: 'coin', end: 'completed' },
+  { share: 0.48, uses: 'bench/noop/again', category: 'coin', end: 'completed' },
   { share: 0.3, uses: 'bench/other/once', category: 'library', end: 'completed' },
-  { share: 0.1, uses: 'bench/work/again', category: 'sanctuary', end: 'completed' },
+  { share: 0.1, uses: 'bench/noop/again', category: 'sanctuary', end: 'completed' },
   { share: 0.08, uses: 'bench/flaky/again', category: 'forge', end: 'completed' },
   { share: 0.03, uses: 'bench/flaky/fail', category: 'forge', end: 'failed' },
   { share: 0.01, uses: 'bench/other/once', category: 'library', end: 'cancelled' },
