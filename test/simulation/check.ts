@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { type Figures, noFigures, play, type Schedule } from './simulation.ts'
-import { takeTurns } from './turns.ts'
+import { letOthers, takeTurns } from './turns.ts'
 
 export interface Found {
   readonly figures: Figures
@@ -19,10 +19,19 @@ export interface CheckOrder {
   readonly path?: string
   /** A failure is reported as it was met, and not made smaller. */
   readonly isQuick?: boolean
+  /** Told after each schedule how many there were. */
+  readonly played?: (schedules: number) => void
 }
 
 /** Plays many schedules, all of them made from one seed, and makes the first one that fails as small as it can. */
-export async function check({ seed, schedules, secondsMax, path, isQuick }: CheckOrder): Promise<Found> {
+export async function check({
+  seed,
+  schedules,
+  secondsMax,
+  path,
+  isQuick,
+  played,
+}: CheckOrder): Promise<Found> {
   const figures = noFigures()
   const startedMs = performance.now()
   const giveBack = takeTurns()
@@ -30,7 +39,14 @@ export async function check({ seed, schedules, secondsMax, path, isQuick }: Chec
   // Thousands of refusals a second: where each of them was made is asked of a replay.
   Error.stackTraceLimit = 0
   try {
-    const property = fc.asyncProperty(SCHEDULES, (schedule) => play(schedule, figures))
+    let schedulesPlayed = 0
+    const property = fc.asyncProperty(SCHEDULES, async (schedule) => {
+      await play(schedule, figures)
+      schedulesPlayed += 1
+      played?.(schedulesPlayed)
+      // Whoever wants to end this is heard between two of them.
+      await letOthers()
+    })
     const result = await fc.check(property, {
       seed,
       numRuns: schedules,

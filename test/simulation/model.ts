@@ -167,7 +167,8 @@ export class Model {
       // One that was approved before the work was taken up stands in its line already.
       const { dueMs, rank } = mission
       enqueued(mission, elapsedMs, wallMs, true)
-      if (isTakenUp) Object.assign(mission, { dueMs: Math.min(dueMs, mission.dueMs), rank: Math.max(rank, mission.rank) })
+      if (isTakenUp)
+        Object.assign(mission, { dueMs: Math.min(dueMs, mission.dueMs), rank: Math.max(rank, mission.rank) })
     }
   }
 

@@ -136,8 +136,7 @@ export class Modules implements ModuleCalls {
 
   /** The daemon died, and its modules with it: some had just done their work. */
   die(had: (index: number) => boolean): void {
-    for (const [index, call] of this.calls.entries())
-      if (!this.isLate(call) && had(index)) this.#effect(call)
+    for (const [index, call] of this.calls.entries()) if (!this.isLate(call) && had(index)) this.#effect(call)
     this.calls.length = 0
   }
 
@@ -148,7 +147,10 @@ export class Modules implements ModuleCalls {
       const mission = this.#model.get(order.mission?.mission_id ?? '')
       if (abortedAtMs !== undefined || mission.epoch !== epoch || mission.status !== 'running') continue
       const usedMs = mission.spentMs + nowMs - mission.claimedAtMs
-      must(usedMs < mission.timeMaxMs + restsMs(mission), `${name} is told to stop after ${mission.timeMaxMs} ms, now ${usedMs}`)
+      must(
+        usedMs < mission.timeMaxMs + restsMs(mission),
+        `${name} is told to stop after ${mission.timeMaxMs} ms, now ${usedMs}`,
+      )
     }
   }
 

@@ -143,8 +143,7 @@ export const MUTANTS: readonly Mutant[] = [
     name: 'double claim: what began with its creation is offered too, whatever its status, without the table',
     file: 'daemon/missions/ledger.ts',
     find: 'if (place === undefined) this.#act(BIRTH[mission.decision].act, mission)\n      else',
-    replace:
-      'this.#act(BIRTH[mission.decision].act, mission)\n      if (place !== undefined)',
+    replace: 'this.#act(BIRTH[mission.decision].act, mission)\n      if (place !== undefined)',
     also: [NO_STATUS_CHECK, NO_TABLE],
   },
   { name: 'no epoch check', ...NO_EPOCH_CHECK, by: 'conformance' },

@@ -376,39 +376,53 @@ function perform(image: Bytes, effect: Effect): void {
 }
 
 class Bytes {
-  #buffer = Buffer.alloc(0)
+  #buffer = EMPTY
   length = 0
+  /** Up to here others look at the same memory, so it is not written to. */
+  #shared = 0
 
   write(at: number, bytes: Buffer): void {
-    this.grow(at + bytes.length)
+    this.#make(at + bytes.length, at)
     bytes.copy(this.#buffer, at)
+    this.length = Math.max(this.length, at + bytes.length)
   }
 
   truncate(sizeBytes: number): void {
-    this.grow(sizeBytes)
+    this.#make(sizeBytes, Math.min(sizeBytes, this.length))
     this.#buffer.fill(0, sizeBytes)
     this.length = sizeBytes
   }
 
   grow(length: number): void {
-    if (length > this.#buffer.length) {
-      const buffer = Buffer.alloc(length * 2)
-      this.#buffer.copy(buffer, 0, 0, this.length)
-      this.#buffer = buffer
-    }
-    this.length = Math.max(this.length, length)
+    if (length <= this.length) return
+    this.#make(length, this.length)
+    this.length = length
   }
 
   copy(from = 0, to = this.length): Buffer {
-    return Buffer.from(this.#buffer.subarray(from, Math.min(to, this.length)))
+    this.#shared = Math.max(this.#shared, Math.min(to, this.length))
+    return this.#buffer.subarray(from, Math.min(to, this.length))
   }
 
   clone(): Bytes {
     const bytes = new Bytes()
-    bytes.write(0, this.copy())
+    bytes.#buffer = this.#buffer.subarray(0, this.length)
+    bytes.length = bytes.#shared = this.length
+    this.#shared = Math.max(this.#shared, this.length)
     return bytes
   }
+
+  /** Room for `length` bytes, of which those from `from` on may be written to. */
+  #make(length: number, from: number): void {
+    if (length <= this.#buffer.length && from >= this.#shared) return
+    const buffer = Buffer.alloc(Math.max(length, this.length) * 2)
+    this.#buffer.copy(buffer, 0, 0, this.length)
+    this.#buffer = buffer
+    this.#shared = 0
+  }
 }
+
+const EMPTY = Buffer.alloc(0)
 
 function pick(chance: Chance, below: number): number {
   return Math.floor(chance.next() * below)
