@@ -46,8 +46,9 @@ export async function rootsOf({ cwd, settings, log }: Ground): Promise<string[]>
 /** `$RECORDS`: what the daemon writes that modules may read; no keys, no tokens. */
 export function recordPaths(paths: DataPaths): RecordPaths {
   const { missions, journal, segments, telemetry, generations, artifacts, quarantine } = paths
-  const runtime_metrics = paths.runtimeMetrics
-  return { missions, journal, segments, telemetry, runtime_metrics, generations, artifacts, quarantine }
+  const { missionSegments: mission_segments, runtimeMetrics: runtime_metrics } = paths
+  const samples = { telemetry, runtime_metrics }
+  return { missions, mission_segments, journal, segments, ...samples, generations, artifacts, quarantine }
 }
 
 /** The two files of samples; closed with the daemon. */

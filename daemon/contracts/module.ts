@@ -98,6 +98,8 @@ export interface ArtifactRef {
 
 export interface RecordPaths {
   readonly missions: string
+  /** The folder of the older files of missions, sealed ones named by their number. */
+  readonly mission_segments: string
   readonly journal: string
   readonly segments: string
   readonly telemetry: string

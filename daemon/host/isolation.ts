@@ -89,6 +89,7 @@ export const DEFAULT_PROFILE: WallProfile = {
   roots: [],
   records: {
     missions: '',
+    mission_segments: '',
     journal: '',
     segments: '',
     telemetry: '',
@@ -146,8 +147,13 @@ export function heapMb(memoryMb: number): number {
 function expand(path: string, profile: WallProfile): string[] {
   const paths = namedPaths(path, profile)
   // With whatever their names begin, too: segments beside the journal, rotated files. No key's name begins so.
-  if (path === '$RECORDS') return paths.map((one) => `${one}*`)
+  if (path === '$RECORDS') return withoutLonger(paths).map((one) => `${one}*`)
   return paths.flatMap((one) => (one === '/' ? ['/*'] : [one, `${one}/*`]))
+}
+
+/** Node opens `missions*` as a folder no more once `missions.jsonl*` is named as well; the shorter covers both. */
+function withoutLonger(paths: readonly string[]): string[] {
+  return paths.filter((one) => !paths.some((other) => other !== one && one.startsWith(other)))
 }
 
 /** What a host is given of the daemon's environment: little, and where its pipe is. */

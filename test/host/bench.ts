@@ -61,6 +61,7 @@ export function orderFor(dataDir: string, changes: OrderChanges = {}): SpawnOrde
     roots: [],
     records: {
       missions: named('missions.jsonl'),
+      mission_segments: named('missions'),
       journal: named('audit.jsonl'),
       segments: named('audit'),
       telemetry: named('telemetry.jsonl'),

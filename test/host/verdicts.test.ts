@@ -150,7 +150,12 @@ const machine: Machine = {
     B: 'b',
   },
 }
-const records = { ...DEFAULT_PROFILE.records, missions: '/data/missions.jsonl', journal: '/data/audit.jsonl' }
+const records = {
+  ...DEFAULT_PROFILE.records,
+  missions: '/data/missions.jsonl',
+  mission_segments: '/data/missions',
+  journal: '/data/audit.jsonl',
+}
 
 t.test('a module that asks for nothing gets its code, and nothing of the environment', async (t) => {
   const { key, ...launch } = planLaunch(machine, DEFAULT_PROFILE)
@@ -207,6 +212,11 @@ t.test('the records are named one by one, and only read', async (t) => {
   const permissions = { ...DEFAULT_PROFILE.permissions, fs_read: ['$RECORDS'] }
   const { args } = planLaunch(machine, { ...DEFAULT_PROFILE, permissions, records })
   t.ok(args.includes('--allow-fs-read=/data/audit.jsonl*'))
+  t.strictSame(
+    args.filter((arg) => arg.includes('/data/missions')),
+    ['--allow-fs-read=/data/missions*'],
+    'beside a longer path that begins the same, Node would not let the folder be listed',
+  )
   t.strictSame(
     args.filter((arg) => arg.includes('-fs-write') || arg === '--allow-fs-read=/*'),
     [],

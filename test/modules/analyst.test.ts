@@ -411,7 +411,12 @@ t.test('a file of 100 MB is read in a heap of 24 MB', async (t) => {
 
 t.test('the daemon’s own missions', async (t) => {
   const dir = t.testdir({})
-  const records = { missions: join(dir, 'missions.jsonl'), journal: join(dir, 'audit.jsonl') }
+  const mission_segments = join(dir, 'missions')
+  const records = {
+    missions: join(dir, 'missions.jsonl'),
+    mission_segments,
+    journal: join(dir, 'audit.jsonl'),
+  }
   const ctx = fakeContext(ID, { records, missionId: 'm-self' })
   const analyse = (): Promise<Record<string, unknown>> => call(analyst, ctx, 'analyse', {})
 
@@ -479,6 +484,19 @@ t.test('the daemon’s own missions', async (t) => {
     { missions: 2, completed: 2, notes: ['Left out: 1 older mission, beyond missions_max.'] },
     'the one that changed longest ago makes room',
   )
+
+  await mkdir(mission_segments)
+  await writeFile(join(mission_segments, '00000001.jsonl'), line('m-7', 'completed'))
+  await writeFile(join(mission_segments, '00000002.jsonl'), line('m-1', 'failed') + line('m-8', 'failed'))
+  t.match(
+    await call(analyst, ctx, 'analyse', {}),
+    { missions: 5, completed: 3, failed: 2, notes: [] },
+    'sealed files are of it, and the newest line of a mission counts',
+  )
+  t.match(await call(analyst, fakeContext(ID, { records, config: { missions_max: 3 } }), 'analyse', {}), {
+    missions: 3,
+    notes: ['Left out: 2 older files of missions, beyond missions_max.'],
+  })
 })
 
 async function writeLarge(path: string, bytesWanted: number): Promise<{ rows: number; converted: number }> {

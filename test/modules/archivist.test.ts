@@ -162,7 +162,8 @@ t.test('folders are read once, and again where something changed', async (t) => 
   })
   const docs = join(dir, 'docs')
   await symlink(join(docs, 'a.md'), join(docs, 'link.md'))
-  const records = { missions: join(docs, 'data', 'missions.jsonl') }
+  const data = join(docs, 'data')
+  const records = { missions: join(data, 'missions.jsonl'), mission_segments: join(data, 'missions') }
   const ctx = fakeContext(ID, {
     roots: [docs],
     dataDir: join(dir, 'own'),
@@ -202,7 +203,7 @@ t.test('folders are read once, and again where something changed', async (t) => 
 
 t.test('missions are found by goal, failure and result, as they stand now', async (t) => {
   const dir = t.testdir({})
-  const records = { missions: join(dir, 'missions.jsonl') }
+  const records = { missions: join(dir, 'missions.jsonl'), mission_segments: join(dir, 'missions') }
   const ctx = fakeContext(ID, { dataDir: join(dir, 'own'), records, missionId: 'm-self' })
   const found = async (query: string): Promise<unknown> =>
     (await search(ctx, { query })).hits.map(({ where, also }) => [where, also ?? 0])
@@ -238,6 +239,32 @@ t.test('missions are found by goal, failure and result, as they stand now', asyn
   await writeFile(join(dir, 'new.jsonl'), mission('m-9', `Another tree ${'x '.repeat(1_000)}`))
   await rename(join(dir, 'new.jsonl'), records.missions)
   t.strictSame([await found('pears'), await found('tree')], [[], [['m-9', 0]]], 'a rebuilt file is read anew')
+})
+
+t.test('missions in sealed files are found, and a file that is sealed is not read again', async (t) => {
+  const dir = t.testdir({ missions: {} })
+  const sealed = (n: number): string => join(dir, 'missions', `0000000${n}.jsonl`)
+  const records = { missions: join(dir, 'missions.jsonl'), mission_segments: join(dir, 'missions') }
+  const ctx = fakeContext(ID, { dataDir: join(dir, 'own'), records, config: { missions_max: 3 } })
+  const found = async (): Promise<unknown> =>
+    (await search(ctx, { query: 'pear' })).hits.map(({ where }) => where).sort()
+
+  await writeFile(sealed(1), mission('m-0', 'pear 0'))
+  await writeFile(sealed(2), mission('m-1', 'pear 1') + mission('m-2', 'pear 2'))
+  await writeFile(records.missions, mission('m-2', 'an apple') + mission('m-3', 'pear 3'))
+  t.strictSame(
+    await found(),
+    ['m-1', 'm-3'],
+    'the newest line of a mission counts; m-0 is beyond missions_max',
+  )
+
+  await appendFile(records.missions, mission('m-4', 'pear 4'))
+  await rename(records.missions, sealed(3))
+  await writeFile(records.missions, mission('m-5', 'pear 5'))
+  t.strictSame(await found(), ['m-3', 'm-4', 'm-5'])
+
+  await rm(sealed(3))
+  t.strictSame(await found(), ['m-1', 'm-2', 'm-5'], 'what was let go of is not found any more')
 })
 
 t.test('a library mission searches, then keeps, within the steps it has', async (t) => {
@@ -328,7 +355,7 @@ t.test('searches at the same time do not spoil the index they share', async (t) 
   await Promise.all(
     Array.from({ length: 30 }, (_, at) => writeFile(join(dir, 'docs', `${at}.md`), `apple ${at}`)),
   )
-  const records = { missions: join(dir, 'missions.jsonl') }
+  const records = { missions: join(dir, 'missions.jsonl'), mission_segments: join(dir, 'missions') }
   await writeFile(records.missions, `no json\n${mission('m-1', 'Sell apples')}`)
   const ctx = fakeContext(ID, { roots: [dir], dataDir: join(dir, 'own'), records })
   const found = await Promise.all(

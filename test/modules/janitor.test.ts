@@ -47,6 +47,7 @@ function house(t: Test, config: object = {}): House {
   const at = (name: string): string => join(dir, name)
   const records: RecordPaths = {
     missions: at('missions.jsonl'),
+    mission_segments: at('missions'),
     journal: at('audit.jsonl'),
     segments: at('audit'),
     telemetry: at('telemetry.jsonl'),
@@ -279,11 +280,24 @@ t.test('missions are counted as they stand now, without the asking one', async (
     failures: { X: 1 },
     unreadable_lines: 1,
     left_out: 1,
+    files_left_out: 0,
   })
   const said = findings.map(({ finding }) => finding).join(' ')
   t.match(said, /1 mission is interrupted/)
   t.match(said, /1 of 1 finished missions failed \(X 1\)/)
   t.match(said, /1 line of missions\.jsonl cannot be read/)
+})
+
+t.test('sealed files of missions are counted too, newest first, and no more than wished', async (t) => {
+  const line = (id: string, status: string): string => `${JSON.stringify({ mission_id: id, status })}\n`
+  const { put, run } = house(t, { missions_max: 3 })
+  await put('missions/00000001.jsonl', line('m-0', 'completed'))
+  await put('missions/00000003.jsonl', line('m-1', 'completed') + line('m-2', 'completed'))
+  await put('missions/00000004.jsonl', line('m-3', 'running') + line('m-2', 'failed'))
+  await put('missions.jsonl', line('m-3', 'completed'))
+  const { missions, records } = (await run('diagnose')) as { missions: object; records: object }
+  t.match(missions, { total: 3, by_status: { completed: 2, failed: 1 }, files_left_out: 1 })
+  t.match(records, { missions: { files: 4 } })
 })
 
 t.test('samples from before the last start belong to another process', async (t) => {
@@ -337,7 +351,14 @@ t.test('findings come worst first, each at its threshold and with a remedy', (t)
       elu_trend: null,
       troubles: {},
     },
-    missions: { total: 1, by_status: { completed: 1 }, failures: {}, unreadable_lines: 0, left_out: 0 },
+    missions: {
+      total: 1,
+      by_status: { completed: 1 },
+      failures: {},
+      unreadable_lines: 0,
+      left_out: 0,
+      files_left_out: 0,
+    },
     quarantined: 0,
   }
   const settings = {

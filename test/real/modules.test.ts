@@ -1,5 +1,5 @@
 import '../support/clean-children.ts'
-import { existsSync, realpathSync } from 'node:fs'
+import { existsSync, realpathSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import t from 'tap'
@@ -73,6 +73,13 @@ t.test('a fresh daemon runs a mission of each category, on its own plan, to a re
     all.every(({ mission }) => mission.artifacts.length > 0),
     'each leaves something to open',
   )
+
+  const sealed = { mission_id: 'm-0', goal: 'Count quaggas', category: 'coin', status: 'completed' }
+  writeFileSync(join(daemon.dir, 'data/missions/00000000.jsonl'), `${JSON.stringify(sealed)}\n`)
+  const quaggas = await ends(daemon, 'Where are the quaggas', 'library', { input: { query: 'quagga' } })
+  t.match(quaggas.mission, { status: 'completed', result: { hits: 1 } }, 'sealed files are shown too')
+  const own = await ends(daemon, 'Optimize lead conversion process', 'coin', example)
+  t.match(own.mission.result, { missions: 6 }, 'five that ended, and the one in the sealed file')
 })
 
 const shoppers = join(ROOT, '../shared/data/online_shoppers_intention.csv')

@@ -163,6 +163,7 @@ export class FakeWorld {
       roots: [],
       records: {
         missions: '',
+        mission_segments: '',
         journal: '',
         segments: '',
         telemetry: '',

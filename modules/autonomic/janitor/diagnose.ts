@@ -2,6 +2,7 @@ import type { ActionContext, RecordPaths } from 'aeon-nexus/module'
 import { type Finding, findingsOf } from './findings.ts'
 import { bytes, hours, plain, table } from './format.ts'
 import { readHost } from './host.ts'
+import { missionFiles } from './mission-files.ts'
 import { countMissions } from './missions.ts'
 import { readRuntime } from './runtime.ts'
 import { sealedSegments } from './segments.ts'
@@ -28,7 +29,7 @@ export async function diagnose(
   ctx.progress(0.3, 'records measured')
   const daemon = await readRuntime(records, settings.samples_max, nowMs)
   const missions = counted
-    ? await countMissions(records.missions, ctx.mission?.mission_id, settings.missions_max, ctx.signal)
+    ? await countMissions(records, ctx.mission?.mission_id, settings.missions_max, ctx.signal)
     : null
   const quarantined = sizes['quarantine']?.files ?? 0
   const findings = findingsOf({ host, daemon, missions, quarantined }, settings)
@@ -50,12 +51,14 @@ async function sizesOf(
   signal: AbortSignal,
 ): Promise<Sizes> {
   const sizes: Record<string, { files: number; bytes: number; more?: true }> = {}
-  for (const name of ['journal', 'missions', 'telemetry', 'runtime_metrics'] as const) {
+  for (const name of ['journal', 'telemetry', 'runtime_metrics'] as const) {
     const rotated = name === 'telemetry' || name === 'runtime_metrics' ? [`${records[name]}.1`] : []
     const all = await Promise.all([records[name], ...rotated].map((path) => look(path, unknown)))
     const found = all.filter((file) => file !== undefined)
     sizes[name] = { files: found.length, bytes: sumBytes(found) }
   }
+  const recorded = await missionFiles(records)
+  sizes['missions'] = { files: recorded.length, bytes: sumBytes(recorded) }
   const sealed = await sealedSegments(records.segments)
   sizes['segments'] = { files: sealed.length, bytes: sumBytes(sealed) }
   for (const name of ['generations', 'artifacts', 'quarantine'] as const) {

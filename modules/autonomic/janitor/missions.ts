@@ -1,5 +1,7 @@
-import { createReadStream } from 'node:fs'
+import type { FileHandle } from 'node:fs/promises'
+import type { RecordPaths } from 'aeon-nexus/module'
 import { Lines } from './chain.ts'
+import { missionFiles, openMissionFile } from './mission-files.ts'
 
 /** How the missions stand. */
 export interface MissionCounts {
@@ -10,41 +12,44 @@ export interface MissionCounts {
   readonly unreadable_lines: number
   /** Older ones beyond what is counted. */
   readonly left_out: number
+  /** Older files that were not read for the same reason. */
+  readonly files_left_out: number
 }
 
 const CODES_SHOWN = 8
 
-/** Counts the last line of each mission. No file yet is no missions. */
+/**
+ * Counts the last line of each mission. Files are read newest first, and older ones no more once there are
+ * `missionsMax`. No file yet is no missions.
+ */
 export async function countMissions(
-  path: string,
+  records: Pick<RecordPaths, 'missions' | 'mission_segments'>,
   except: string | undefined,
   missionsMax: number,
   signal: AbortSignal,
 ): Promise<MissionCounts> {
-  const byId = new Map<string, { status: string; code: string | undefined }>()
-  const lines = new Lines()
+  const known = new Map<string, Counted>()
   let unreadable = 0
   let leftOut = 0
-  const take = (line: Buffer): void => {
-    const mission = read(line)
-    if (mission === undefined) unreadable += 1
-    else if (mission.id !== except) {
-      byId.delete(mission.id)
-      byId.set(mission.id, mission)
-      if (byId.size > missionsMax) {
-        byId.delete(byId.keys().next().value as string)
-        leftOut += 1
+  const files = [...(await missionFiles(records))]
+  for (let file = files.shift(); file !== undefined; file = files.shift()) {
+    const byId = new Map<string, Counted>()
+    await eachLine(await openMissionFile(records, file), signal, (line) => {
+      const mission = read(line)
+      if (mission === undefined) unreadable += 1
+      else if (mission.id !== except && !known.has(mission.id)) {
+        byId.delete(mission.id)
+        byId.set(mission.id, mission)
+        if (known.size + byId.size > missionsMax) {
+          byId.delete(byId.keys().next().value as string)
+          leftOut += 1
+        }
       }
-    }
+    })
+    for (const [id, mission] of byId) known.set(id, mission)
+    if (known.size >= missionsMax) break
   }
-  try {
-    for await (const chunk of createReadStream(path, { highWaterMark: 262_144, signal })) {
-      for (const line of lines.push(chunk as Buffer)) take(line)
-    }
-  } catch (cause) {
-    if ((cause as NodeJS.ErrnoException).code !== 'ENOENT') throw cause
-  }
-  const all = [...byId.values()]
+  const all = [...known.values()]
   return {
     total: all.length,
     by_status: tally(all.map(({ status }) => status)),
@@ -55,6 +60,24 @@ export async function countMissions(
     ),
     unreadable_lines: unreadable,
     left_out: leftOut,
+    files_left_out: files.length,
+  }
+}
+
+interface Counted {
+  readonly id: string
+  readonly status: string
+  readonly code: string | undefined
+}
+
+async function eachLine(
+  file: FileHandle | undefined,
+  signal: AbortSignal,
+  see: (line: Buffer) => void,
+): Promise<void> {
+  const lines = new Lines()
+  for await (const chunk of file?.createReadStream({ highWaterMark: 262_144, signal }) ?? []) {
+    for (const line of lines.push(chunk as Buffer)) see(line)
   }
 }
 
@@ -65,7 +88,7 @@ export function tally(names: readonly string[]): Record<string, number> {
   return Object.fromEntries([...times].sort((a, b) => b[1] - a[1] || (a[0] < b[0] ? -1 : 1)))
 }
 
-function read(line: Buffer): { id: string; status: string; code: string | undefined } | undefined {
+function read(line: Buffer): Counted | undefined {
   try {
     const { mission_id: id, status, error } = JSON.parse(line.toString())
     if (typeof id !== 'string' || typeof status !== 'string') return undefined

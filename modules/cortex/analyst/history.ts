@@ -1,5 +1,8 @@
 import { createReadStream } from 'node:fs'
+import type { FileHandle } from 'node:fs/promises'
+import type { RecordPaths } from 'aeon-nexus/module'
 import { LinesReader } from './json.ts'
+import { missionFiles, openMissionFile } from './mission-files.ts'
 
 /** What the analysis needs of one mission. */
 export interface MissionRecord {
@@ -20,35 +23,58 @@ export interface History {
   readonly skipped: number
   /** Older missions that did not fit `missionsMax`. */
   readonly leftOut: number
+  /** Older files that were not read for the same reason. */
+  readonly filesLeftOut: number
 }
 
 /**
- * The daemon's missions as they stand now: the last line of each id, oldest change first. No file yet is no missions.
+ * The daemon's missions as they stand now: the last line of each id, oldest change first. Files are read newest first,
+ * and older ones no more once there are `missionsMax`. No file yet is no missions.
  */
-export async function readHistory(path: string, missionsMax: number, signal: AbortSignal): Promise<History> {
-  const reader = new LinesReader()
-  const byId = new Map<string, MissionRecord>()
+export async function readHistory(
+  records: Pick<RecordPaths, 'missions' | 'mission_segments'>,
+  missionsMax: number,
+  signal: AbortSignal,
+): Promise<History> {
+  const known = new Set<string>()
+  const parts: MissionRecord[][] = []
+  let skipped = 0
   let leftOut = 0
+  const files = [...(await missionFiles(records))]
+  for (let file = files.shift(); file !== undefined; file = files.shift()) {
+    const byId = new Map<string, MissionRecord>()
+    skipped += await eachMission(await openMissionFile(records, file), signal, (mission) => {
+      if (known.has(mission.id)) return
+      byId.delete(mission.id)
+      byId.set(mission.id, mission)
+      if (known.size + byId.size <= missionsMax) return
+      byId.delete(byId.keys().next().value as string)
+      leftOut += 1
+    })
+    parts.push([...byId.values()])
+    for (const id of byId.keys()) known.add(id)
+    if (known.size >= missionsMax) break
+  }
+  return { missions: parts.reverse().flat(), skipped, leftOut, filesLeftOut: files.length }
+}
+
+/** @returns How many lines were no records. */
+async function eachMission(
+  file: FileHandle | undefined,
+  signal: AbortSignal,
+  see: (mission: MissionRecord) => void,
+): Promise<number> {
+  const reader = new LinesReader()
   const take = (lines: readonly Readonly<Record<string, unknown>>[]): void => {
     for (const line of lines) {
       const mission = toMission(line)
-      if (mission === undefined) continue
-      byId.delete(mission.id)
-      byId.set(mission.id, mission)
-      if (byId.size <= missionsMax) continue
-      byId.delete(byId.keys().next().value as string)
-      leftOut += 1
+      if (mission !== undefined) see(mission)
     }
   }
-  try {
-    for await (const text of createReadStream(path, { encoding: 'utf8', highWaterMark: 262_144, signal })) {
-      take(reader.push(text as string))
-    }
-  } catch (cause) {
-    if ((cause as NodeJS.ErrnoException).code !== 'ENOENT') throw cause
-  }
+  const options = { encoding: 'utf8', highWaterMark: 262_144, signal } as const
+  for await (const text of file?.createReadStream(options) ?? []) take(reader.push(text as string))
   take(reader.end())
-  return { missions: [...byId.values()], skipped: reader.skipped, leftOut }
+  return reader.skipped
 }
 
 /**

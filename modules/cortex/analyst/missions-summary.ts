@@ -18,7 +18,10 @@ export interface Group {
 export type View = ReturnType<typeof summarise>
 
 /** Counts outcomes, durations, costs and failures. */
-export function summarise(missions: readonly MissionRecord[], history: Pick<History, 'skipped' | 'leftOut'>) {
+export function summarise(
+  missions: readonly MissionRecord[],
+  history: Pick<History, 'skipped' | 'leftOut' | 'filesLeftOut'>,
+) {
   const finished = missions.filter(({ status }) => status === 'completed' || status === 'failed')
   const completed = finished.filter(({ status }) => status === 'completed')
   const { low, high } = wilson(completed.length, finished.length)
@@ -58,6 +61,9 @@ export function summarise(missions: readonly MissionRecord[], history: Pick<Hist
         : []),
       ...(history.leftOut > 0
         ? [`Left out: ${many(history.leftOut, 'older mission')}, beyond missions_max.`]
+        : []),
+      ...(history.filesLeftOut > 0
+        ? [`Left out: ${many(history.filesLeftOut, 'older file')} of missions, beyond missions_max.`]
         : []),
     ],
   }

@@ -11,7 +11,7 @@ export async function analyseMissions(
   artifacts: boolean,
 ): Promise<object> {
   if (ctx.records === undefined) throw new Error('the daemon has not given this module its records to read')
-  const history = await readHistory(ctx.records.missions, settings.missions_max, ctx.signal)
+  const history = await readHistory(ctx.records, settings.missions_max, ctx.signal)
   ctx.progress(0.5, 'missions read')
   const costs = await readCosts(ctx.records.journal, ctx.signal)
   const missions = history.missions

@@ -1,5 +1,5 @@
-import { createReadStream } from 'node:fs'
-import { stat } from 'node:fs/promises'
+import type { RecordPaths } from 'aeon-nexus/module'
+import { type MissionFile, missionFiles, openMissionFile } from './mission-files.ts'
 
 /** Longer results say nothing more about what a mission was about. */
 const TEXT_CHARS_MAX = 4_000
@@ -16,10 +16,10 @@ export interface MissionText {
   readonly text: string
 }
 
-/** Reads a file that only grows from where it stopped; a replaced one from its beginning. */
+/** Reads files that only grow from where it stopped; when one was replaced or removed, all of them from the beginning. */
 export class HistoryReader {
-  #inode = 0
-  #offset = 0
+  /** How far each file was read, by its inode. */
+  #read = new Map<number, number>()
   #skipped = 0
 
   /** Lines that could not be read so far. */
@@ -28,45 +28,73 @@ export class HistoryReader {
   }
 
   /**
-   * What changed since the last call, the last line of each mission; `fresh` when everything known before is void.
-   * A file that is not there holds no missions yet.
+   * What changed since the last call, the last line of each mission, at most the newest `missionsMax`; `fresh` when
+   * everything known before is void. Without any file there are no missions yet.
    */
   async read(
-    path: string,
+    records: Pick<RecordPaths, 'missions' | 'mission_segments'>,
+    missionsMax: number,
     signal: AbortSignal,
   ): Promise<{ fresh: boolean; changed: Map<string, MissionText> }> {
-    const changed = new Map<string, MissionText>()
-    const about = await stat(path).catch((cause: NodeJS.ErrnoException) => {
-      if (cause.code === 'ENOENT') return undefined
-      throw cause
-    })
-    const fresh = about === undefined || about.ino !== this.#inode || about.size < this.#offset
+    const files = await missionFiles(records)
+    const sizes = new Map(files.map(({ inode, bytes }) => [inode, bytes]))
+    const fresh =
+      this.#read.size === 0 || [...this.#read].some(([inode, offset]) => (sizes.get(inode) ?? -1) < offset)
     if (fresh) {
-      this.#offset = 0
+      this.#read.clear()
       this.#skipped = 0
     }
-    this.#inode = about?.ino ?? 0
-    if (about === undefined || about.size === this.#offset) return { fresh, changed }
+    const known = new Set<string>()
+    const parts: MissionText[][] = []
+    for (const file of files) {
+      if (known.size >= missionsMax) {
+        // Older than the newest so many: passed over, now and later.
+        this.#read.set(file.inode, file.bytes)
+        continue
+      }
+      const part = [...(await this.#rest(records, file, known, missionsMax, signal))]
+      parts.push(part)
+      for (const { id } of part) known.add(id)
+    }
+    const changed = new Map(parts.reverse().flatMap((part) => part.map((mission) => [mission.id, mission])))
+    return { fresh, changed }
+  }
 
+  /** What a file has gained, without missions that a newer file tells of. */
+  async #rest(
+    records: Pick<RecordPaths, 'missions' | 'mission_segments'>,
+    file: MissionFile,
+    known: ReadonlySet<string>,
+    missionsMax: number,
+    signal: AbortSignal,
+  ): Promise<Iterable<MissionText>> {
+    const { path, inode, bytes: size } = file
+    const found = new Map<string, MissionText>()
+    let offset = this.#read.get(inode) ?? 0
+    this.#read.set(inode, offset)
+    const handle = size === offset ? undefined : await openMissionFile(records, file)
+    if (handle === undefined) return []
     let rest = Buffer.alloc(0)
-    for await (const chunk of createReadStream(path, { start: this.#offset, end: about.size - 1, signal })) {
+    for await (const chunk of handle.createReadStream({ start: offset, end: size - 1, signal })) {
       const bytes = Buffer.concat([rest, chunk as Buffer])
       const end = bytes.lastIndexOf(10) + 1
       rest = Buffer.from(bytes.subarray(end))
-      this.#offset += end
+      offset += end
       if (rest.length > LINE_CHARS_MAX)
         throw new Error(`a line of ${path} is longer than ${LINE_CHARS_MAX} bytes`)
       for (const line of bytes.toString('utf8', 0, end).split('\n')) {
         if (line === '') continue
         const mission = toMission(line)
         if (mission === undefined) this.#skipped += 1
-        else {
-          changed.delete(mission.id)
-          changed.set(mission.id, mission)
+        else if (!known.has(mission.id)) {
+          found.delete(mission.id)
+          found.set(mission.id, mission)
+          if (known.size + found.size > missionsMax) found.delete(found.keys().next().value as string)
         }
       }
     }
-    return { fresh, changed }
+    this.#read.set(inode, offset)
+    return found.values()
   }
 }
 

@@ -102,7 +102,7 @@ async function prepare(
   const tops = await Promise.all(wanted.map((path) => reach(path, ctx.roots)))
   if (request.history !== false) {
     if (ctx.records !== undefined) {
-      skipped.unreadable += await shelf.takeHistory(ctx.records.missions, settings, ctx.signal)
+      skipped.unreadable += await shelf.takeHistory(ctx.records, settings, ctx.signal)
     }
     shelf.takeKept(await library.entries())
   }

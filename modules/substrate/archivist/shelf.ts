@@ -1,5 +1,6 @@
 import { readFile } from 'node:fs/promises'
 import { basename } from 'node:path'
+import type { RecordPaths } from 'aeon-nexus/module'
 import { type FoundFile, filesUnder, type Skipped } from './folders.ts'
 import { HistoryReader } from './history.ts'
 import type { Kept } from './library.ts'
@@ -30,8 +31,12 @@ export class Shelf {
   }
 
   /** @returns Lines of the history that could not be read. */
-  async takeHistory(path: string, settings: Settings, signal: AbortSignal): Promise<number> {
-    const { fresh, changed } = await this.#history.read(path, signal)
+  async takeHistory(
+    records: Pick<RecordPaths, 'missions' | 'mission_segments'>,
+    settings: Settings,
+    signal: AbortSignal,
+  ): Promise<number> {
+    const { fresh, changed } = await this.#history.read(records, settings.missions_max, signal)
     if (fresh)
       for (const { key, source } of this.index.documents()) if (source === 'mission') this.index.remove(key)
     for (const { id, goal, at, text } of changed.values()) {
