@@ -547,16 +547,12 @@ class Simulation {
     this.#say?.('=== no more faults')
     this.#room()
     this.#syncFails = false
-    const { clock } = this.#life
-    const latestMs = Math.max(0, ...[...this.#model.missions.values()].map(({ notBeforeMs }) => notBeforeMs))
-    // A clock that was set back by a day would keep us waiting for a day.
-    const isBehind = latestMs > clock.now()
-    if (isBehind) clock.jump(latestMs - clock.now())
-    if (isBehind || this.#life.isBroken) await this.#crash('kill', false, true)
+    if (this.#life.isBroken) await this.#crash('kill', false, true)
     this.#life.flow()
     await this.#rest()
     const isUnderWay = ({ status }: ModelMission): boolean => status === 'queued' || status === 'running'
     for (let turns = 0; [...this.#model.missions.values()].some(isUnderWay); turns += 1) {
+      await this.#mendClock()
       const { modules, clock } = this.#life
       const stuck = [...this.#model.missions.values()].find(isUnderWay)
       must(turns < 200, `${stuck?.id} ends or waits for a person, and is not ${stuck?.status} for ever`)
@@ -594,6 +590,18 @@ class Simulation {
       report.ok && report.lastH === last,
       `the chain verifies to the last record: ${report.damage?.message}`,
     )
+  }
+
+  /** A clock that was set back by a day keeps us waiting for a day, so it is set right. */
+  async #mendClock(): Promise<void> {
+    const { clock } = this.#life
+    const late = [...this.#model.missions.values()].filter(({ status, dueMs }) => {
+      return status === 'queued' && dueMs > clock.elapsed() + 60_000
+    })
+    if (late.length === 0) return
+    const latestMs = Math.max(...late.map(({ notBeforeMs, sinceWallMs }) => Math.max(notBeforeMs, sinceWallMs)))
+    clock.jump(Math.max(0, latestMs - clock.now()))
+    await this.#crash('kill', false, true)
   }
 }
 
