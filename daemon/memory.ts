@@ -10,7 +10,7 @@ import { writeAtomically } from './storage/atomic-file.ts'
 import { ChunkFiles } from './storage/chunk-files.ts'
 import type { Retention } from './storage/compaction.ts'
 import type { DataPaths } from './storage/data-folder.ts'
-import type { Disk } from './storage/disk.ts'
+import { type Disk, failureOf } from './storage/disk.ts'
 import { type BatchMeasure, Journal, type Recovery } from './storage/journal.ts'
 import type { RecordLog } from './storage/record-log.ts'
 import type { Position } from './storage/recovery.ts'
@@ -68,9 +68,18 @@ export class Memory {
   /**
    * Restores the state from a snapshot and the journal.
    *
-   * @throws NexusError `JOURNAL_DAMAGED` and the other failures of opening a journal.
+   * @throws NexusError `JOURNAL_DAMAGED` and the other failures of opening a journal; `JOURNAL_FULL` also when one of the
+   * files beside it lacks the room.
    */
   static async open(parts: MemoryParts): Promise<Memory> {
+    try {
+      return await Memory.#open(parts)
+    } catch (error) {
+      throw failureOf(error)
+    }
+  }
+
+  static async #open(parts: MemoryParts): Promise<Memory> {
     const { disk, clock, paths, segmentBytesMax } = parts
     const artifacts = await ArtifactStore.open(disk, paths.artifacts)
     const chunks = await ChunkFiles.open(disk, paths.index)

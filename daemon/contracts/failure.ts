@@ -360,7 +360,9 @@ export const FAILURES = {
   JOURNAL_FULL: {
     status: 503,
     say: 'the disk has no room for the journal ({reason}); the change was not made',
-    remedy: 'make room on the disk of the data folder; the daemon goes on by itself',
+    remedy:
+      'make room on the disk of the data folder; a daemon that runs goes on by itself, else start it again',
+    exit: 74,
     retryAfterSeconds: 5,
   },
   JOURNAL_BUSY: {

@@ -1,3 +1,5 @@
+import { NexusError } from '../contracts/failure.ts'
+
 /**
  * The disk as a port: what the stores need of a file system, and nothing more. Paths are absolute.
  *
@@ -81,6 +83,14 @@ export async function readWhole(disk: Disk, path: string, sizeBytesMax: number):
 export function codeOf(error: unknown): string {
   const isSystem = error instanceof Error && 'syscall' in error && 'code' in error
   return isSystem ? String(error.code) : ''
+}
+
+/** What a store that cannot be opened says of the disk's error; anything else is what it is. */
+export function failureOf(error: unknown): unknown {
+  const code = codeOf(error)
+  if (code === '' || error instanceof NexusError) return error
+  const name = isFull(error) ? 'JOURNAL_FULL' : 'JOURNAL_UNAVAILABLE'
+  return new NexusError(name, { reason: code }, { cause: error })
 }
 
 /** Whether the error says that there is no room: making some cures it. */

@@ -8,7 +8,7 @@ import { removeDrafts } from './atomic-file.ts'
 import { ChainWriter, JOURNAL_ACTOR } from './chain-writer.ts'
 import { type Cut, cutTail, unrecordedCuts } from './cut.ts'
 import { type DataPaths, dataPaths } from './data-folder.ts'
-import { codeOf, type Disk, isFull } from './disk.ts'
+import { type Disk, failureOf } from './disk.ts'
 import { encodeDraft } from './line.ts'
 import { readFacts } from './reader.ts'
 import { examine, type Findings, type Position, START } from './recovery.ts'
@@ -85,12 +85,7 @@ export class Journal {
     try {
       return await openJournal(options, (...parts) => new Journal(options, ...parts))
     } catch (error) {
-      if (error instanceof NexusError || codeOf(error) === '') throw error
-      throw new NexusError(
-        isFull(error) ? 'JOURNAL_FULL' : 'JOURNAL_UNAVAILABLE',
-        { reason: codeOf(error) },
-        { cause: error },
-      )
+      throw failureOf(error)
     }
   }
 

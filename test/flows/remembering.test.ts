@@ -166,6 +166,48 @@ t.test(
 )
 
 t.test(
+  'a disk without room refuses the start as such, at whatever it is noticed, and nothing is lost',
+  async (t) => {
+    const lived = await begin()
+    const mind = await open(lived.disk, lived.clock, lived.known)
+    await mind.memory.appendAll([0, 1, 2].map(created))
+    await mind.memory.appendAll(ended(0))
+    await mind.memory.snapshot()
+    await mind.memory.appendAll([...ended(2), created(3)])
+    lived.disk.remove('/data/artifacts')
+    const wish = await wanted(lived.known, mind.memory.head)
+    await mind.memory.close()
+    const codes = new Map<string, number>()
+    for (const [name, { disk, clock }] of Object.entries({ new: await begin(), lived })) {
+      const dry = disk.copy()
+      await open(dry, clock, new Map())
+      for (let step = 1; step <= dry.count; step += 1) {
+        for (const error of ['ENOSPC', 'EIO']) {
+          const copy = disk.copy()
+          copy.fault = ({ n, isChange, op }) =>
+            isChange && n >= step && !['unlink', 'rename'].includes(op) ? { error } : undefined
+          const code = await open(copy, clock, new Map()).then(
+            () => 'opened',
+            (failure) => failure.code,
+          )
+          codes.set(`${name} ${error} ${code}`, (codes.get(`${name} ${error} ${code}`) ?? 0) + 1)
+          copy.fault = undefined
+          const again = await open(copy, clock, new Map())
+          if (name === 'lived') t.equal(await again.missions.history.digest(signal), wish)
+        }
+      }
+    }
+    t.strictSame(
+      [...codes.keys()].filter(
+        (key) => !/ENOSPC (JOURNAL_FULL|JOURNAL_UNAVAILABLE|opened)|EIO (JOURNAL_UNAV|opened)/.test(key),
+      ),
+      [],
+    )
+    t.ok((codes.get('new ENOSPC JOURNAL_FULL') ?? 0) > 2 && (codes.get('lived ENOSPC JOURNAL_FULL') ?? 0) > 0)
+  },
+)
+
+t.test(
   'power cuts at every step of it: what was told is there, and the missions are what the facts tell',
   async (t) => {
     const modes: readonly CrashMode[] = ['nothing', 'everything', 'torn', 'sectors']
