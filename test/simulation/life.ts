@@ -1,3 +1,4 @@
+import { inspect, isDeepStrictEqual } from 'node:util'
 import type { Fact } from '../../daemon/contracts/fact.ts'
 import type { Validation } from '../../daemon/contracts/mission.ts'
 import { historyRoom } from '../../daemon/history-room.ts'
@@ -21,6 +22,8 @@ export interface Setting {
   readonly snapshotEvery: number
   readonly concurrency: number
   readonly approvalDays: number
+  /** So many bytes of the journal are kept at least, when it is compacted. */
+  readonly keepBytes: number
 }
 
 /** What the modules are thought of at the moment. */
@@ -94,6 +97,7 @@ export class Life {
   }
 
   #records: RecordLog | undefined
+  readonly #told: Fact[] = []
 
   async #start(): Promise<void> {
     const { model, segmentBytesMax, snapshotEvery } = this.setting
@@ -109,16 +113,18 @@ export class Life {
         model: {
           // What is replayed is seen by nobody until the daemon is up.
           fold: (fact: Fact) => {
-            if (this.isUp) model.take(fact, this.#moment)
-            else replayed.push(fact)
+            if (this.isUp) {
+              this.#told.push(fact)
+              model.take(fact, this.#moment)
+            } else replayed.push(fact)
           },
           save: () => ({}),
           load: () => true,
         },
       },
       snapshotBytes: Number.MAX_SAFE_INTEGER,
-      retention: { keepMs: Number.MAX_SAFE_INTEGER, keepBytes: Number.MAX_SAFE_INTEGER, archive: false },
-      history: historyRoom(missions, { keep_days: 36_500, keep_max: 20_000_000 }),
+      retention: { keepMs: Number.MAX_SAFE_INTEGER, keepBytes: this.setting.keepBytes, archive: false },
+      history: historyRoom(missions, { keep_days: 36_500, keep_max: model.keepMax }),
       recordsOpened: (records) => {
         this.#records = records
       },
@@ -140,6 +146,7 @@ export class Life {
       `${model.hashes.length} records were seen, ${memory.head} are there`,
     )
     for (const fact of replayed) model.take(fact, { elapsedMs: model.endedAtMs, wallMs: this.clock.now() })
+    await this.checkKept(memory)
     this.memory = memory
     this.missions = missions
     this.isUp = true
@@ -149,6 +156,38 @@ export class Life {
     await missions.recover()
     model.lifeBegan(this.clock.elapsed(), this.clock.now(), true)
     this.isAtWork = true
+  }
+
+  /** What records name by its hash is there. */
+  async checkKept(memory: Memory): Promise<void> {
+    for (const { id, kept } of this.setting.model.missions.values()) {
+      for (const sha256 of kept) {
+        const bytes = await memory.artifacts.get(sha256)
+        must(bytes !== undefined, `what a step of ${id} gave is kept as ${sha256.slice(0, 8)}`)
+      }
+    }
+  }
+
+  /** What listeners were told in this life is what its journal says, field by field. */
+  checkTold(): void {
+    const { disk } = this
+    const told = new Map(this.#told.map((fact) => [fact.seq, fact]))
+    for (const path of disk.paths()) {
+      if (!path.endsWith('.jsonl') || path.includes('/missions')) continue
+      for (const line of disk.contents(path).toString().split('\n')) {
+        const seq = Number(SEQ.exec(line)?.[1])
+        const fact = told.get(seq)
+        // What follows the last that was told may be torn.
+        if (fact === undefined || !line.endsWith('}')) continue
+        told.delete(seq)
+        must(
+          isDeepStrictEqual(JSON.parse(line), fact),
+          `listeners were told ${inspect(fact)}, and not ${line}`,
+        )
+      }
+    }
+    const [lost] = told.keys()
+    must(lost === undefined || this.setting.keepBytes === 0, `record ${lost} is in the journal`)
   }
 
   get #moment(): Moment {
@@ -216,5 +255,6 @@ export class Life {
   }
 }
 
+const SEQ = /^\{"v":1,"seq":(\d+),/
 /** Limits that a schedule does not reach. */
 const ROOMY = { queue_max: 100, lane_queue_max: 100, module_queue_max: 100, free_space_mb: 0 } as const

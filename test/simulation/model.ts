@@ -31,6 +31,9 @@ export interface ModelMission {
   rank: number
   /** How often one that stands behind it was claimed while it waited. */
   overtaken: number
+  lastSeq: number
+  /** Hashes of what its steps gave, where that was too large for a record. */
+  readonly kept: string[]
   status: MissionStatus
   decision: string
   /** An operator let it run. */
@@ -54,6 +57,8 @@ export interface ModelMission {
 export interface ModelStep {
   state: 'open' | 'started' | 'done' | 'skipped' | 'unknown'
   readonly idempotent: boolean
+  /** What has to be done before. */
+  readonly needs: readonly string[]
   readonly triesMax: number
   /** In the present attempt. */
   tries: number
@@ -87,17 +92,23 @@ const BIRTH = { SAFE: 'queued', BORDERLINE: 'awaiting_approval', FAILING: 'sugge
 export const WAITS_FOR_A_PERSON: readonly MissionStatus[] = ['suggestion', 'awaiting_approval', 'interrupted']
 export const FINAL: readonly MissionStatus[] = ['completed', 'failed', 'cancelled', 'rejected', 'expired']
 
+const MAY_GO: readonly MissionStatus[] = [...FINAL, 'suggestion']
+
 /** The reference: takes in what readers are told and says whether it may be so. */
 export class Model {
   readonly missions = new Map<string, ModelMission>()
+  /** Those that were let go of. */
+  readonly pruned = new Map<string, ModelMission>()
   /** Every fact that a reader was told of, by number. */
   readonly hashes: string[] = []
   /** Principal and key, and the mission they stand for. */
   readonly byPlace = new Map<string, string>()
   readonly approvalMs: number
   checks = 0
+  compacted = 0
   /** How many of a lane may be claimed past one that waits: those who had their place before it came. */
   readonly placesMax: number
+  readonly keepMax: number
   /** The daemon was asked to stop. */
   isStopping = false
   /** The disk is full, or was a moment ago: claims are tried again, each in its own time. */
@@ -105,8 +116,9 @@ export class Model {
   /** When the last life that told readers anything ended, on its own clock. */
   endedAtMs = 0
 
-  constructor(approvalMs: number, placesMax: number) {
+  constructor(approvalMs: number, placesMax: number, keepMax: number) {
     this.approvalMs = approvalMs
+    this.keepMax = keepMax
     this.placesMax = placesMax
   }
 
@@ -124,15 +136,19 @@ export class Model {
     )
     this.hashes.push(fact.h)
     const event = fact.type.startsWith('mission.') ? fact.type.slice('mission.'.length) : undefined
+    if (fact.type === 'journal.compacted') this.compacted += 1
+    if (fact.type === 'missions.pruned') this.#prune(fact.d as unknown as Prune)
     if (event === 'created') this.#create(fact, elapsedMs, wallMs)
     else if (event === 'step_started') this.#started(fact)
     else if (event === 'step_finished') this.#finished(fact)
     else if (event !== undefined) this.#apply(event, this.get(fact.mid ?? ''), fact, elapsedMs, wallMs)
+    const mission = this.missions.get(fact.mid ?? '')
+    if (mission !== undefined) mission.lastSeq = fact.seq
     return true
   }
 
   get(id: string): ModelMission {
-    const mission = this.missions.get(id)
+    const mission = this.missions.get(id) ?? this.pruned.get(id)
     must(mission !== undefined, `mission ${id} exists`)
     return mission
   }
@@ -181,9 +197,11 @@ export class Model {
       must(!this.byPlace.has(place), `one key makes one mission (${place})`)
       this.byPlace.set(place, mid)
     }
-    const fresh = (uses: string, retries = 0): ModelStep => {
+    const fresh = (index: number): ModelStep => {
+      const { uses = '', retries = 0, needs } = order.plan[index] ?? {}
       const counts = { triesMax: retries + 1, tries: 0, effects: 0, allowances: 0 }
-      return { state: 'open', idempotent: !uses.endsWith('/once'), ...counts }
+      const before = order.plan.slice(Math.max(0, index - 1), index).map(({ id }) => id)
+      return { state: 'open', idempotent: !uses.endsWith('/once'), needs: needs ?? before, ...counts }
     }
     const { decision } = order.validation
     const mission: ModelMission = {
@@ -192,7 +210,7 @@ export class Model {
       decisionAtBirth: decision,
       attemptsMax: order.max_attempts,
       timeMaxMs: order.constraints.max_time_seconds * 1_000,
-      steps: new Map(order.plan.map(({ id, uses, retries }) => [id, fresh(uses, retries)])),
+      steps: new Map(order.plan.map(({ id }, index) => [id, fresh(index)])),
       retryOf: order.retry_of,
       goal: order.goal,
       lane: order.category,
@@ -202,6 +220,8 @@ export class Model {
       dueMs: 0,
       rank: 0,
       overtaken: 0,
+      lastSeq: 0,
+      kept: [],
       status: BIRTH[decision],
       decision,
       clearance: 'none',
@@ -275,11 +295,29 @@ export class Model {
     for (const step of mission.steps.values()) step.tries = 0
   }
 
+  /** Only what has ended, only the oldest, and not more than there are too many. */
+  #prune({ after, through, seq, count }: Prune): void {
+    let gone = 0
+    for (const mission of [...this.missions.values()]) {
+      const { id, lastSeq, status, place } = mission
+      if (id <= (after ?? '') || id > through || lastSeq > seq || !MAY_GO.includes(status)) continue
+      gone += 1
+      this.missions.delete(id)
+      this.pruned.set(id, mission)
+      if (place !== undefined) this.byPlace.delete(place)
+    }
+    must(gone === count, `${gone} missions at rest could be let go of, and not ${count}`)
+    must(this.missions.size >= this.keepMax, `${this.keepMax} missions are kept, not ${this.missions.size}`)
+  }
+
   #started(fact: Fact): void {
     const { step, state } = this.#stepOf(fact, 'begins')
     must(state === 'open', `${step} begins only when it is open, not ${state}`)
     const known = this.get(fact.mid ?? '').steps.get(String(fact.d['step']))
     if (known !== undefined) {
+      const { steps } = this.get(fact.mid ?? '')
+      const missing = known.needs.find((need) => !DONE.includes(steps.get(need)?.state ?? 'open'))
+      must(missing === undefined, `${step} begins when ${missing} is done`)
       known.tries += 1
       must(known.tries <= known.triesMax, `${step} is tried ${known.triesMax} times in an attempt at most`)
     }
@@ -289,7 +327,9 @@ export class Model {
   #finished(fact: Fact): void {
     const { step, state } = this.#stepOf(fact, 'ends')
     must(state === 'started', `${step} ends after it began, not ${state}`)
-    this.#set(fact, (fact.d as unknown as Body).status === 'completed' ? 'done' : 'open')
+    const { status, kept } = fact.d as unknown as Body
+    if (kept !== undefined) this.get(fact.mid ?? '').kept.push(kept.sha256)
+    this.#set(fact, status === 'completed' ? 'done' : 'open')
   }
 
   /** The step of a fact that an attempt wrote; it must be the present one. */
@@ -371,10 +411,24 @@ interface Order {
   readonly not_before?: string
   readonly max_attempts: number
   readonly constraints: { readonly max_time_seconds: number }
-  readonly plan: readonly { readonly id: string; readonly uses: string; readonly retries?: number }[]
+  readonly plan: readonly {
+    readonly id: string
+    readonly uses: string
+    readonly retries?: number
+    readonly needs?: readonly string[]
+  }[]
   readonly validation: { readonly decision: keyof typeof BIRTH }
   readonly idempotency?: { readonly key: string; readonly principal: string }
   readonly retry_of?: string
+}
+
+const DONE: readonly ModelStep['state'][] = ['done', 'skipped']
+
+interface Prune {
+  readonly after: string | null
+  readonly through: string
+  readonly seq: number
+  readonly count: number
 }
 
 interface Body {
@@ -384,5 +438,6 @@ interface Body {
   readonly outcome?: string
   readonly duration_ms?: number
   readonly retry_in_ms?: number
+  readonly kept?: { readonly sha256: string }
   readonly error?: { readonly code: string; readonly step?: string }
 }

@@ -267,4 +267,123 @@ export const MUTANTS: readonly Mutant[] = [
     find: "BORDERLINE: { to: 'awaiting_approval', act: 'ask' }",
     replace: "BORDERLINE: { to: 'queued', act: 'enqueue' }",
   },
+  {
+    name: 'a mission starts before its time when the daemon was started anew',
+    file: 'daemon/missions/engine.ts',
+    find: 'const waitMs = Math.max(this.#notBeforeMs(mission), retryMs)',
+    replace: 'const waitMs = Math.max(isRecovered ? 0 : this.#notBeforeMs(mission), retryMs)',
+  },
+  {
+    name: 'a retry that waits starts at once when the daemon was started anew',
+    file: 'daemon/missions/engine.ts',
+    find: 'const retryMs = Math.min(mission.retryInMs, mission.retryInMs - sinceMs)',
+    replace: 'const retryMs = isRecovered ? 0 : Math.min(mission.retryInMs, mission.retryInMs - sinceMs)',
+  },
+  {
+    name: 'missions start by the wall clock',
+    file: 'daemon/missions/engine.ts',
+    find: 'this.#starts = new Agenda(ports.clock, ',
+    replace:
+      'const wallClock = { now: () => ports.clock.now(), elapsed: () => ports.clock.now(), ' +
+      'after: (ms: number, ring: () => void) => ports.clock.after(ms, ring) }\n' +
+      '    this.#starts = new Agenda(wallClock, ',
+  },
+  {
+    name: 'the lowest priority goes first',
+    file: 'daemon/missions/lanes.ts',
+    find: 'return priority * AGE_MS - sinceMs',
+    replace: 'return -priority * AGE_MS - sinceMs',
+  },
+  {
+    name: 'first come, first served, whatever the priority',
+    file: 'daemon/missions/lanes.ts',
+    find: 'return priority * AGE_MS - sinceMs',
+    replace: 'return -sinceMs',
+  },
+  {
+    name: 'a step is tried once too often',
+    file: 'daemon/missions/step.ts',
+    find: 'tries >= (step.retries ?? 0)',
+    replace: 'tries > (step.retries ?? 0)',
+  },
+  {
+    name: 'a step is tried once too seldom',
+    file: 'daemon/missions/step.ts',
+    find: 'tries >= (step.retries ?? 0)',
+    replace: 'tries + 1 >= (step.retries ?? 0)',
+  },
+  {
+    name: 'of a diamond the last step begins when one side is done',
+    file: 'daemon/missions/plan-order.ts',
+    find: 'if (!(needs.get(step.id) ?? []).every((need) => standing.isDone(need))) continue',
+    replace:
+      'const wanted = needs.get(step.id) ?? []\n' +
+      '    if (wanted.length > 0 && !wanted.some((need) => standing.isDone(need))) continue',
+  },
+  {
+    name: 'a step that may have done its work is stopped because one beside it failed',
+    file: 'daemon/missions/course.ts',
+    find: 'if (this.#plan.length === 1 || !isIdempotent) return running.signal',
+    replace: 'if (this.#plan.length === 1) return running.signal',
+  },
+  {
+    name: 'each mission of a batch is answered with the first',
+    file: 'daemon/missions/ledger.ts',
+    find: "const mission = known('', fold(undefined, facts[at] as Fact))",
+    replace: "const mission = known('', fold(undefined, facts[0] as Fact))",
+  },
+  {
+    name: 'what was interrupted and is cancelled goes on',
+    file: 'daemon/missions/mission-table.ts',
+    find: "{ to: 'cancelled',         act: 'settle',  by: ['principal'] } },\n  completed: {},",
+    replace: "{ to: 'queued', act: 'enqueue', by: ['principal'] } },\n  completed: {},",
+  },
+  {
+    name: 'a large output is named before it is durable',
+    file: 'daemon/missions/step-output.ts',
+    find: 'const { sha256, bytes } = await blobs.put(Buffer.from(text))',
+    replace:
+      'void blobs.put(Buffer.from(text)).catch(() => {})\n' +
+      "  const { hash } = await import('node:crypto')\n" +
+      "  const { sha256, bytes } = { sha256: hash('sha256', text), bytes: Buffer.byteLength(text) }",
+  },
+  {
+    name: 'a mission that waits is let go of',
+    file: 'daemon/missions/shelf.ts',
+    find: 'return AT_REST.has(status)',
+    replace: 'return true',
+  },
+  {
+    name: 'a file is let go of that another mission names as well',
+    file: 'daemon/missions/history.ts',
+    find: 'if (artifacts.size > 0) await this.#keepReferred(artifacts, signal)',
+    replace: '',
+  },
+  {
+    name: 'a compaction takes what no snapshot has',
+    file: 'daemon/storage/compaction.ts',
+    find: 'const isNeeded = last > neededFrom',
+    replace: 'const isNeeded = false',
+    also: [
+      {
+        file: 'daemon/record-upkeep.ts',
+        find: '  await snapshot(stores)\n  await snapshot(stores)\n  const segments',
+        replace: '  const segments',
+      },
+    ],
+  },
+  {
+    name: 'a body that JSON changes',
+    file: 'daemon/missions/step-output.ts',
+    find: 'cpu_ms: Math.round(answer.cpuMs),',
+    replace: 'cpu_ms: Math.round(answer.cpuMs),\n    ...{ waited_ms: undefined },',
+  },
+  {
+    name: 'a body that somebody changes after it was recorded',
+    file: 'daemon/missions/ledger.ts',
+    find: 'for (const { act } of moves) this.#act(act, changed)',
+    replace:
+      "for (const fact of facts) if (fact.type === 'mission.ended') fact.d['steps'] = 0\n" +
+      '    for (const { act } of moves) this.#act(act, changed)',
+  },
 ]

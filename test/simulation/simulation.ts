@@ -26,12 +26,14 @@ export interface Figures {
   missions: number
   records: number
   effects: number
+  pruned: number
+  compacted: number
   checks: number
 }
 
 export function noFigures(): Figures {
   const counts = { steps: 0, lives: 0, kills: 0, powerCuts: 0, acknowledged: 0, refused: 0 }
-  return { ...counts, missions: 0, records: 0, effects: 0, checks: 0 }
+  return { ...counts, missions: 0, records: 0, effects: 0, pruned: 0, compacted: 0, checks: 0 }
 }
 
 /** Plays one schedule. @throws Violation, or whatever the daemon should not have thrown. */
@@ -64,6 +66,7 @@ const PLANS: readonly (readonly { readonly uses: string; readonly needs?: string
 ]
 /** Mostly at once. */
 const NOT_BEFORE_MS = [undefined, undefined, undefined, undefined, undefined, 2_000, 5_000, 40_000] as const
+const UPKEEP = ['prune', 'compact', 'rotate', 'snapshot', 'prune', 'verify', 'compact'] as const
 /** What a start without room may end with. */
 const FULL: readonly string[] = ['JOURNAL_FULL', 'ENOSPC']
 const POWER: readonly CrashMode[] = ['nothing', 'torn', 'sectors', 'everything']
@@ -84,6 +87,7 @@ const VERBS = [
   ...Array<'full'>(2).fill('full'),
   'mood',
   'stop',
+  ...Array<'upkeep'>(4).fill('upkeep'),
   'sync fails',
   'full',
 ] as const
@@ -111,13 +115,14 @@ class Simulation {
     this.#figures = figures
     this.#say = say
     this.#chance = seededChance(setting)
-    this.#model = new Model(APPROVAL_MS, setting & 4 ? 1 : 4)
+    this.#model = new Model(APPROVAL_MS, setting & 4 ? 1 : 4, setting & 64 ? 1 : 20_000_000)
     this.#setting = {
       model: this.#model,
       segmentBytesMax: setting & 1 ? 2_000 : 1_000_000,
       snapshotEvery: setting & 2 ? 7 : 1_000,
       concurrency: this.#model.placesMax,
       approvalDays: APPROVAL_MS / 86_400_000,
+      keepBytes: setting & 128 ? 0 : Number.MAX_SAFE_INTEGER,
     }
     this.#life = new Life(MemoryDisk.withFolder(DIR), Date.UTC(2026, 10, 22, 10), this.#setting, this.#mood)
     // One in eight begins with the very first start and its crashes.
@@ -130,8 +135,10 @@ class Simulation {
     this.#life.halt()
     for (const step of this.#schedule.steps) await this.#step(step)
     await this.#drain()
-    const { missions, hashes, checks } = this.#model
-    this.#figures.missions += missions.size
+    const { missions, pruned, compacted, hashes, checks } = this.#model
+    this.#figures.missions += missions.size + pruned.size
+    this.#figures.pruned += pruned.size
+    this.#figures.compacted += compacted
     this.#figures.records += hashes.length
     this.#figures.checks += checks
   }
@@ -234,11 +241,31 @@ class Simulation {
         break
       case 'stop':
         return this.#stop(how)
+      case 'upkeep':
+        this.#upkeep(which)
+        break
       case 'sync fails':
         this.#say?.('the next sync of the journal fails')
         this.#syncFails = true
     }
     await this.#rest()
+  }
+
+  /** The care for the records, which may end in the middle of it. */
+  #upkeep(which: number): void {
+    const life = this.#life
+    const { memory } = life
+    if (memory === undefined || !life.isUp) return
+    const work = UPKEEP[which % UPKEEP.length] ?? 'snapshot'
+    this.#say?.(`> ${work}`)
+    memory.upkeep[work](new AbortController().signal).then(
+      (done) => this.#say?.(`< ${work}: ${JSON.stringify(done)}`),
+      (error: unknown) => {
+        this.#say?.(`< ${work}: ${String(error)}`)
+        const isDamage = error instanceof NexusError && error.code === 'JOURNAL_DAMAGED'
+        if (isDamage) life.failure ??= error
+      },
+    )
   }
 
   #diskStep(which: number): void {
@@ -337,6 +364,7 @@ class Simulation {
     must(key !== undefined || goal === asked, `${asked} was asked for, and not ${goal}`)
     this.#acknowledged.creates.set(id, text)
     if (key === undefined) return
+    if (this.#model.pruned.has(id)) return
     must(this.#model.byPlace.get(`token:anna ${key}`) === id, `${key} stands for the mission it first made`)
     const others = [...this.#acknowledged.creates].filter(([other, sent]) => other === id && sent !== text)
     must(others.length === 0, `${key} was acknowledged for one body only`)
@@ -464,8 +492,7 @@ class Simulation {
       if (status === 'awaiting_approval') waiting += 1
       this.#model.checks += 1
     }
-    for (const id of this.#acknowledged.creates.keys())
-      must(this.#model.missions.has(id), `${id} is still there`)
+    for (const id of this.#acknowledged.creates.keys()) this.#model.get(id)
     const { count } = await missions.list({ limit: 500 })
     must(
       count === this.#model.missions.size,
@@ -526,6 +553,7 @@ class Simulation {
       await settle()
     }
     modules.die(() => this.#chance.next() < 0.5)
+    this.#life.checkTold()
     if (this.#life.isUp) this.#model.lifeEnded(clock.elapsed())
     const next = mode === 'kill' ? disk.afterKillUnsynced() : disk.afterCrash(mode, this.#chance)
     const downMs = Math.floor(this.#chance.next() * 3_000)
@@ -576,8 +604,10 @@ class Simulation {
     }
     for (const call of [...this.#life.modules.calls]) this.#life.modules.answer(call, 'ok')
     await this.#rest()
-    const { missions, disk } = this.#life
-    must(missions !== undefined, 'the daemon came up at last')
+    const { missions, memory, disk } = this.#life
+    must(missions !== undefined && memory !== undefined, 'the daemon came up at last')
+    await this.#life.checkKept(memory)
+    this.#life.checkTold()
     await this.#compare(missions, true)
     const { staleRefused } = missions.counters()
     must(staleRefused === this.#life.modules.lateAnswers, `late answers are counted, and not ${staleRefused}`)
@@ -599,7 +629,9 @@ class Simulation {
       return status === 'queued' && dueMs > clock.elapsed() + 60_000
     })
     if (late.length === 0) return
-    const latestMs = Math.max(...late.map(({ notBeforeMs, sinceWallMs }) => Math.max(notBeforeMs, sinceWallMs)))
+    const latestMs = Math.max(
+      ...late.map(({ notBeforeMs, sinceWallMs }) => Math.max(notBeforeMs, sinceWallMs)),
+    )
     clock.jump(Math.max(0, latestMs - clock.now()))
     await this.#crash('kill', false, true)
   }
