@@ -1,4 +1,4 @@
-import { inspect, isDeepStrictEqual } from 'node:util'
+import { isDeepStrictEqual } from 'node:util'
 import type { Fact } from '../../daemon/contracts/fact.ts'
 import type { Validation } from '../../daemon/contracts/mission.ts'
 import { historyRoom } from '../../daemon/history-room.ts'
@@ -182,7 +182,7 @@ export class Life {
         told.delete(seq)
         must(
           isDeepStrictEqual(JSON.parse(line), fact),
-          `listeners were told ${inspect(fact)}, and not ${line}`,
+          `listeners of record ${seq}, ${fact.type}, were told what it says`,
         )
       }
     }

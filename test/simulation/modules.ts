@@ -1,7 +1,7 @@
 import { NexusError } from '../../daemon/contracts/failure.ts'
 import type { ActionSpecification } from '../../daemon/contracts/manifest.ts'
 import type { ActionAnswer, ActionOrder, ModuleCalls } from '../../daemon/missions/port.ts'
-import { type Model, type ModelMission, must } from './model.ts'
+import { type Model, type ModelMission, must, Violation } from './model.ts'
 import type { SimClock } from './sim-clock.ts'
 
 /** How a module may answer a call. */
@@ -89,6 +89,9 @@ export class Modules implements ModuleCalls {
       const call: Call = { order, epoch, name, sinceMs, abortedAtMs: undefined, resolve, reject }
       order.signal?.addEventListener('abort', () => {
         call.abortedAtMs = this.#clock.elapsed()
+        const isBeside = String(order.signal?.reason).includes('beside')
+        if (isBeside && !idempotent)
+          this.#complain(new Violation(`${name} is let finish, whatever fails beside it`))
       })
       this.calls.push(call)
     })
@@ -127,7 +130,7 @@ export class Modules implements ModuleCalls {
     if (answer === 'ok') {
       const output = {
         from: context?.step,
-        ...(action === 'large' ? { text: LARGE, of: (context?.mission_id.charCodeAt(20) ?? 0) & 3 } : {}),
+        ...(action === 'large' ? { text: LARGE, of: (context?.mission_id.charCodeAt(20) ?? 0) & 1 } : {}),
       }
       const durationMs = this.#clock.elapsed() - call.sinceMs
       const common = { instance: 'sim/module#1', generation: 'ab12cd34', durationMs, cpuMs: 1 }

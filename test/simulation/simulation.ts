@@ -62,7 +62,7 @@ const PLANS: readonly (readonly { readonly uses: string; readonly needs?: string
   ],
   [{ uses: 'again' }, { uses: 'again', needs: [] }, { uses: 'once', needs: [] }],
   [{ uses: 'again' }, { uses: 'large' }],
-  [{ uses: 'again' }],
+  [{ uses: 'large' }],
 ]
 /** Mostly at once. */
 const NOT_BEFORE_MS = [undefined, undefined, undefined, undefined, undefined, 2_000, 5_000, 40_000] as const
@@ -243,6 +243,9 @@ class Simulation {
         return this.#stop(how)
       case 'upkeep':
         this.#upkeep(which)
+        if (how & 3) this.#life.flow()
+        await settle()
+        this.#life.halt()
         break
       case 'sync fails':
         this.#say?.('the next sync of the journal fails')
@@ -291,8 +294,8 @@ class Simulation {
 
   /** One by itself, or three in a batch. */
   #create(which: number, how: number, more: number): void {
-    if (which < 28) this.#createOne(this.#wanted(which, how, more))
-    else this.#createAll([0, 1, 2].map((at) => this.#wanted(which + at, how + at, more + at)))
+    if (which < 24) this.#createOne(this.#wanted(which, how, more))
+    else this.#createAll([0, 1, 2].map((at) => this.#wanted(which + 2 * at, how + 4 * at, more + at)))
   }
 
   #createOne({ body, key, text }: WantedHere): void {
@@ -342,7 +345,7 @@ class Simulation {
         ...(retries === 0 ? {} : { retries }),
       })),
       ...not_before,
-      ...(key === undefined ? { priority: (how >>> 2) & 3 ? 0 : 3 * ((more >>> 8) & 3) } : {}),
+      ...(key === undefined ? { priority: 3 * ((how >>> 2) & 3) } : {}),
       max_attempts: 1 + ((how >>> 5) % 3),
       constraints: { max_time_seconds: how & 128 ? 5 : 30 },
     }
