@@ -115,7 +115,7 @@ class Simulation {
     this.#figures = figures
     this.#say = say
     this.#chance = seededChance(setting)
-    this.#model = new Model(APPROVAL_MS, setting & 4 ? 1 : 4, setting & 64 ? 1 : 20_000_000)
+    this.#model = new Model(APPROVAL_MS, setting & 4 ? 1 : 4, setting & 64 ? 2 : 20_000_000)
     this.#setting = {
       model: this.#model,
       segmentBytesMax: setting & 1 ? 2_000 : 1_000_000,
@@ -607,6 +607,7 @@ class Simulation {
     }
     for (const call of [...this.#life.modules.calls]) this.#life.modules.answer(call, 'ok')
     await this.#rest()
+    if (this.#schedule.setting & 64) await this.#pruneAtLast()
     const { missions, memory, disk } = this.#life
     must(missions !== undefined && memory !== undefined, 'the daemon came up at last')
     await this.#life.checkKept(memory)
@@ -623,6 +624,16 @@ class Simulation {
       report.ok && report.lastH === last,
       `the chain verifies to the last record: ${report.damage?.message}`,
     )
+  }
+
+  /** In a new process, which holds nothing back because it was stored of late. */
+  async #pruneAtLast(): Promise<void> {
+    const hasKept = [...this.#model.missions.values()].some(({ kept }) => kept.length > 0)
+    if (!hasKept) return
+    await this.#crash('kill', false, true)
+    this.#life.flow()
+    this.#upkeep(0)
+    await this.#rest()
   }
 
   /** A clock that was set back by a day keeps us waiting for a day, so it is set right. */
