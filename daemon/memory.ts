@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import type { Fact, FactDraft } from './contracts/fact.ts'
 import type { NexusError } from './contracts/failure.ts'
 import type { Clock } from './kit/clock.ts'
+import { jsonPieces } from './kit/json-pieces.ts'
 import { recordUpkeep, type Upkeep } from './record-upkeep.ts'
 import { type HistoryRoom, type Projection, restore } from './restore.ts'
 import { ArtifactStore } from './storage/artifacts.ts'
@@ -216,13 +217,14 @@ export class Memory {
     const facts = this.#factsSinceSnapshot
     this.#factsSinceSnapshot = 0
     this.#bytesSinceSnapshot = 0
-    // All of one moment, before the first await. What changes later is turned into text now.
+    // All of one moment, before the first await. What changes later is turned into text now, the rest in pieces.
     const position = this.#folded
     const anchors = this.#anchors
     const end = this.#records.end
-    const rooms = Object.entries(projections).map(
-      ([name, room]) => [name, [JSON.stringify(room.save())]] as const,
-    )
+    const rooms = Object.entries(projections).map(([name, room]) => {
+      const saved = room.save()
+      return [name, room.savesCopy === true ? inTurns(saved) : [JSON.stringify(saved)]] as const
+    })
     const frozen = history.freeze()
 
     const { names: chunks, written } = await this.#chunks.save(frozen.chunks)
@@ -266,6 +268,17 @@ export interface SnapshotReport {
   readonly chunks: number
   readonly written: number
 }
+
+/** Its text in pieces, between which others have their turn. */
+async function* inTurns(saved: unknown): AsyncGenerator<string> {
+  for (const piece of jsonPieces(saved)) {
+    yield piece
+    // The many short ones between the long ones are no work.
+    if (piece.length > TURN_CHARS) await new Promise((resolve) => setImmediate(resolve))
+  }
+}
+
+const TURN_CHARS = 4_096
 
 /** The order of fields is how an object came about, and says nothing. */
 function canonical(value: unknown): string {

@@ -13,6 +13,8 @@ export interface Projection {
   fold(fact: Fact): void
   /** Plain data. */
   save(): unknown
+  /** Whether that stays as it is while later facts are folded: then it is made into text bit by bit. */
+  readonly savesCopy?: boolean
   /** False when what was saved cannot be used: then every fact is folded from the first on. */
   load(saved: unknown): boolean
 }

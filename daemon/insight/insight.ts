@@ -169,6 +169,9 @@ export class Insight {
     return runes.best(request, this.#goals.read(request.goal), (token) => evidence.goals.idf(token))
   }
 
+  /** What `save` gave does not change with later facts. */
+  readonly savesCopy = true
+
   /** For the snapshot: plain data, complete with the last fact it knows. */
   save(): unknown {
     const { evidence, omens, calibration, runes, foresight } = this.#memory

@@ -105,7 +105,10 @@ export class Runes {
   }
 
   save(): SavedRunes {
-    return { candidates: [...this.#candidates], orders: this.#orders.save() }
+    const copies = [...this.#candidates].map(
+      ([key, candidate]) => [key, { ...candidate, used: { ...candidate.used } }] as const,
+    )
+    return { candidates: copies, orders: this.#orders.save() }
   }
 
   load(saved: SavedRunes): void {

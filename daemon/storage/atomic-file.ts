@@ -9,7 +9,7 @@ let counter = 0
  * Durable when it resolves.
  */
 export async function writeAtomically(disk: Disk, path: string, contents: Uint8Array): Promise<void> {
-  const draft = await writeDraft(disk, path, contents)
+  const draft = await writeDraft(disk, path, [contents])
   try {
     await disk.rename(draft, path)
   } catch (error) {
@@ -21,12 +21,12 @@ export async function writeAtomically(disk: Disk, path: string, contents: Uint8A
 }
 
 /** Writes the contents beside the path, durable but for the name, which is returned: to be renamed by the caller. */
-export async function writeDraft(disk: Disk, path: string, contents: Uint8Array): Promise<string> {
+export async function writeDraft(disk: Disk, path: string, pieces: Iterable<Uint8Array>): Promise<string> {
   counter += 1
   const draft = `${path}.${counter}${SUFFIX}`
   await disk.unlink(draft)
   try {
-    await writeNew(disk, draft, [contents])
+    await writeNew(disk, draft, pieces)
   } catch (error) {
     await disk.unlink(draft).catch(() => undefined)
     throw error

@@ -43,6 +43,8 @@ const SIZE_BYTES_MAX = 512 * 1_048_576
 /** `,"sum":"<64 hex>"}` and the newline. */
 const SEAL_BYTES = 75
 const FORMAT = 2
+/** A millisecond to encode and to hash. */
+const WRITE_CHARS = 262_144
 
 /**
  * Replaces `system_state.json`; durable when it resolves. The one before becomes the former snapshot, for the day when
@@ -57,8 +59,8 @@ export async function saveSnapshot(
   draft: SnapshotDraft,
   keepsFormer: boolean,
 ): Promise<void> {
-  const bytes = await textOf(draft, timestamp(clock))
-  const name = await writeDraft(disk, paths.systemState, bytes)
+  const text = await textOf(draft, timestamp(clock))
+  const name = await writeDraft(disk, paths.systemState, text)
   try {
     // A crash in between leaves the former one alone, which tells the same with more of the journal.
     if (keepsFormer && (await disk.stat(paths.systemState)) !== undefined) {
@@ -136,16 +138,23 @@ async function readPart(disk: Disk, path: string, at: number, length: number): P
   }
 }
 
-async function textOf(draft: SnapshotDraft, at: string): Promise<Buffer> {
+/** In buffers of a size that is worth a write, and never one large copy of all of it. */
+async function textOf(draft: SnapshotDraft, at: string): Promise<readonly Buffer[]> {
   const { position, anchors, records, chunks, sections } = draft
   const { seq, h, segment, offset } = position
   const head = { v: FORMAT, applied_seq: seq, applied_h: h, segment, offset, at, anchors, records, chunks }
   const sum = createHash('sha256')
-  const pieces: Buffer[] = []
+  const buffers: Buffer[] = []
+  let waiting = ''
+  const flush = (): void => {
+    const bytes = Buffer.from(waiting)
+    sum.update(bytes)
+    buffers.push(bytes)
+    waiting = ''
+  }
   const add = (text: string): void => {
-    const piece = Buffer.from(text)
-    sum.update(piece)
-    pieces.push(piece)
+    waiting += text
+    if (waiting.length >= WRITE_CHARS) flush()
   }
   add(`${JSON.stringify(head).slice(0, -1)},"sections":{`)
   for (const [place, [name, text]] of sections.entries()) {
@@ -153,8 +162,9 @@ async function textOf(draft: SnapshotDraft, at: string): Promise<Buffer> {
     for await (const piece of text) add(piece)
   }
   add('}')
-  pieces.push(Buffer.from(`,"sum":"${sum.digest('hex')}"}\n`))
-  return Buffer.concat(pieces)
+  flush()
+  buffers.push(Buffer.from(`,"sum":"${sum.digest('hex')}"}\n`))
+  return buffers
 }
 
 function parse(bytes: Buffer, name: string): Snapshot | string {

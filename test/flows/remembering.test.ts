@@ -1,12 +1,16 @@
+import fc from 'fast-check'
 import t from 'tap'
 import type { Fact, FactDraft } from '../../daemon/contracts/fact.ts'
 import { historyRoom } from '../../daemon/history-room.ts'
 import { seededChance } from '../../daemon/kit/chance.ts'
+import { jsonPieces } from '../../daemon/kit/json-pieces.ts'
 import { Memory } from '../../daemon/memory.ts'
 import { Missions } from '../../daemon/missions/missions.ts'
+import type { Projection } from '../../daemon/restore.ts'
 import { dueForCompaction } from '../../daemon/storage/compaction.ts'
 import { dataPaths } from '../../daemon/storage/data-folder.ts'
 import type { RecordLog } from '../../daemon/storage/record-log.ts'
+import { readSnapshot } from '../../daemon/storage/snapshot.ts'
 import { verifyJournal } from '../../daemon/storage/verify.ts'
 import { World } from '../missions/world.ts'
 import { type CrashMode, MemoryDisk } from '../support/memory-disk.ts'
@@ -26,7 +30,12 @@ interface Mind {
 /** Every fact there ever was, by its number: what a daemon that never stopped would have folded. */
 type Known = Map<number, Fact>
 
-async function open(disk: MemoryDisk, clock: TestClock, known: Known): Promise<Mind> {
+async function open(
+  disk: MemoryDisk,
+  clock: TestClock,
+  known: Known,
+  more: Readonly<Record<string, Projection>> = {},
+): Promise<Mind> {
   const warnings: string[] = []
   let records: RecordLog | undefined
   let memory: Memory | undefined
@@ -54,6 +63,7 @@ async function open(disk: MemoryDisk, clock: TestClock, known: Known): Promise<M
     retention: { keepMs: 1_000, keepBytes: Number.MAX_SAFE_INTEGER, archive: true },
     projections: {
       all: { fold: (fact) => void known.set(fact.seq, fact), save: () => ({}), load: () => true },
+      ...more,
     },
     history: historyRoom(missions, { keep_days: 30, keep_max: 12 }),
     recordsOpened: (opened) => {
@@ -141,6 +151,49 @@ async function wanted(known: Known, head: number): Promise<string> {
 async function begin(): Promise<{ disk: MemoryDisk; clock: TestClock; known: Known }> {
   return { disk: MemoryDisk.withFolder(DIR), clock: new World().clock, known: new Map() }
 }
+
+t.test('facts that come while a snapshot is made into text are not in it', async (t) => {
+  const { disk, clock, known } = await begin()
+  const seen: object[] = []
+  const room: Projection = {
+    fold: ({ seq }) => void seen.push({ seq, words: Array.from({ length: 200 }, (_, n) => `${n}`) }),
+    savesCopy: true,
+    save: () => ({ seen: [...seen] }),
+    load: () => true,
+  }
+  const { memory } = await open(disk, clock, known, { room })
+  await memory.appendAll(Array.from({ length: 200 }, (_, n) => created(n)))
+  const position = memory.head
+  let turns = 0
+  let isDone = false
+  const saving = memory.snapshot().finally(() => {
+    isDone = true
+  })
+  while (!isDone) {
+    await memory.append(created(1_000 + turns))
+    turns += 1
+  }
+  await saving
+  const { snapshot } = await readSnapshot(disk, dataPaths(DIR).systemState, '')
+  const section = snapshot?.sections['room'] as { seen: { seq: number }[] }
+  t.ok(turns > 3 && memory.head > position, `${turns} facts came meanwhile`)
+  t.strictSame(
+    [snapshot?.position.seq, section.seen.length, section.seen.at(-1)?.seq],
+    [position, position, position],
+  )
+})
+
+t.test('JSON in pieces is the JSON, and no piece is large', async (t) => {
+  fc.assert(
+    fc.property(fc.jsonValue({ maxDepth: 6 }), fc.integer({ min: 1, max: 20 }), (value, piece) => {
+      const holed = { a: undefined, b: [value, undefined], c: value, d: {}, e: [] }
+      return [value, holed].every((each) => [...jsonPieces(each, piece)].join('') === JSON.stringify(each))
+    }),
+  )
+  const rows = Array.from({ length: 10_000 }, (_, n) => [n, { seen: [n, n] }])
+  const lengths = [...jsonPieces({ kinds: [{ rows }], rows }, 100)].map(({ length }) => length)
+  t.ok(Math.max(...lengths) < 2_000, `${Math.max(...lengths)} characters`)
+})
 
 t.test(
   'a life without a crash: what is compacted and pruned is gone, and the rest is what the facts tell',

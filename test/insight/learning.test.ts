@@ -397,6 +397,26 @@ t.test('what was saved and loaded answers as what was folded, before and after f
   }
 })
 
+t.test('what was saved stays as it was while further facts are folded', async (t) => {
+  const told = busyStory()
+  told.record()
+  const kept = [0, 1, 2].map(() => {
+    const saved = told.insight.save()
+    const before = JSON.stringify(saved)
+    tellMore(told)
+    told.record()
+    const plan = [{ id: 'a', uses: `${ANALYST}/profile` }] as unknown as PlanStep[]
+    for (const success of [true, false, true, true]) told.mission(plan, { success })
+    told.tell('module.crashed', { module_id: ANALYST, exit_code: 1, reason: 'it fell' })
+    for (let n = 0; n < 20; n += 1) told.ended({ success: n % 3 === 0 })
+    told.record()
+    return [saved, before] as const
+  })
+  t.ok(told.insight.savesCopy)
+  for (const [saved, before] of kept) t.equal(JSON.stringify(saved), before)
+  t.not(JSON.stringify(told.insight.save()), kept[0]?.[1])
+})
+
 t.test('a snapshot that cannot be used is refused, and nothing is changed by it', async (t) => {
   const story = new Story()
   story.selfTested()
