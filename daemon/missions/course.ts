@@ -70,6 +70,8 @@ class Course implements Standing {
   #resting = 0
   #leave: AbortController | undefined
   #failed: FailedStep | undefined
+  /** Failed, and may have done their work all the same. */
+  readonly #doubtful: FailedStep[] = []
   readonly #unknown: { readonly step: string; readonly cause: string }[] = []
   #isHalted = false
   readonly #over = Promise.withResolvers<CourseEnd>()
@@ -183,23 +185,39 @@ class Course implements Standing {
 
   /** The failure that ends the attempt stands in the attempt's record; of a second one the step's record tells. */
   #fail(end: FailedStep): void {
+    if (this.#mayBeDone(end)) this.#doubtful.push(end)
     const isWorse = this.#failed === undefined || (this.#failed.retry && !end.retry)
     const other = isWorse ? this.#failed : end
     if (isWorse) this.#failed = end
-    this.#recordFailure(other)
+    if (other !== undefined && !this.#doubtful.includes(other)) this.#recordFailure(other)
     this.#leave?.abort(new Error('a step beside it failed'))
   }
 
-  #recordFailure(failed: FailedStep | undefined): void {
-    if (failed?.error.step === undefined) return
+  /** Out of time, and not to be called again for it. */
+  #mayBeDone({ error, retry }: FailedStep): boolean {
+    const isIdempotent = stepOf(this.#world.pen.mission, error.step ?? '')?.idempotent === true
+    return error.code === 'CALL_EXPIRED' && !retry && !isIdempotent
+  }
+
+  #recordFailure(failed: FailedStep): void {
+    if (failed.error.step === undefined) return
     this.#world.pen.put(failedStep(failed.error.step, failed.error, failed.durationMs, this.#world))
   }
 
   #end(): void {
     const { running } = this.#world
     const unknown = this.#unknown
+    const isLost = unknown.length > 0
+    for (const one of this.#doubtful) {
+      const { step, message } = one.error
+      // A failed mission is over. One that somebody may resume must not do again what may be done, unless he says so.
+      if (isLost && step !== undefined) unknown.push({ step, cause: message })
+      else if (one !== this.#failed) this.#recordFailure(one)
+    }
     // The attempt's record will be about the steps nobody knows of.
-    if (unknown.length > 0) this.#recordFailure(this.#failed)
+    if (isLost && this.#failed !== undefined && !this.#doubtful.includes(this.#failed)) {
+      this.#recordFailure(this.#failed)
+    }
     const isLeft = this.#plan.some(({ id }) => !this.#done.has(id))
     // A plan that cannot go on is refused when it is made; to come here again and again would help nobody.
     const isStuck = isLeft && !this.#isBad && running.halt === undefined
