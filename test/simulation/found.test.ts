@@ -81,6 +81,65 @@ t.test('an approval that ran out is not taken before the work was taken up eithe
 })
 
 t.test(
+  'a mission that is let run while the work is taken up is offered twice, and can be cancelled',
+  async (t) => {
+    const before = new World()
+    before.verdict = () => BORDERLINE
+    const { mission } = await (await before.start()).create(anna, body())
+    const world = new World()
+    world.journal.facts.push(...before.journal.facts)
+    world.verdict = () => BORDERLINE
+    world.action('cortex/echo/say', ({ signal }) => {
+      return new Promise((_, reject) => {
+        signal?.addEventListener('abort', () => reject(new NexusError('CALL_ABORTED')), { once: true })
+      })
+    })
+    const missions = world.boot()
+    // The approval is on record, and who gave it has not been told yet.
+    world.journal.listeners.push(({ type }) => {
+      if (type === 'mission.approved') void missions.recover()
+    })
+    await missions.approve(operator, { mission_id: mission.mission_id })
+    t.match(await later(missions, mission.mission_id), { status: 'running' })
+    t.match(await missions.cancel(operator, { mission_id: mission.mission_id }), { status: 'cancelled' })
+    t.equal(world.journal.facts.filter(({ type }) => type === 'mission.claimed').length, 1)
+  },
+)
+
+t.test(
+  'what ran out of time beside a step with no known end is asked about too, and not done again',
+  async (t) => {
+    for (const [resume, steps] of [
+      ['skip', ['a', 'b', 'c']],
+      ['retry', ['a', 'b', 'a', 'b', 'c']],
+    ] as const) {
+      const world = new World()
+      let fails = true
+      const failing = (code: 'CALL_EXPIRED' | 'CALL_CUT') => async (): Promise<string> => {
+        if (fails) throw new NexusError(code, { module: 'cortex/echo', action: code, timeout_ms: 1 })
+        return 'done'
+      }
+      world.action('cortex/echo/a', failing('CALL_EXPIRED')).action('cortex/echo/b', failing('CALL_CUT'))
+      const plan = [
+        ...['a', 'b'].map((id) => ({ id, uses: `cortex/echo/${id}`, needs: [] })),
+        { id: 'c', uses: 'cortex/echo/once', needs: ['a', 'b'] },
+      ]
+      const missions = await world.start()
+      const { mission } = await missions.create(anna, body({ plan }))
+      const { mission_id } = mission
+      t.match(await later(missions, mission_id), {
+        status: 'interrupted',
+        steps: [{ status: 'unknown' }, { status: 'unknown' }, { status: 'pending' }],
+      })
+      fails = false
+      await missions.run(operator, { mission_id, resume })
+      t.match(await missions.get(mission_id), { status: 'completed' })
+      t.strictSame(world.steps, steps)
+    }
+  },
+)
+
+t.test(
   'an approval waits for its whole time, however slow the disk was and whatever the wall clock did',
   async (t) => {
     const giveBack = takeTurns()
