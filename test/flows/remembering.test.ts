@@ -329,3 +329,28 @@ t.test(
     t.strictSame(found, [0, 2, 2, 2, 0])
   },
 )
+
+t.test('a snapshot that holds facts of missions still to be read gives them their effect', async (t) => {
+  const { disk, clock, known } = await begin()
+  let memory: Memory | undefined
+  const snapshots: Promise<unknown>[] = []
+  // Before the record of the mission has been read, and so before the fact has had its effect.
+  const fold = ({ type }: Fact): void => {
+    if (type === 'mission.cancelled') queueMicrotask(() => snapshots.push(memory?.snapshot() as never))
+  }
+  const hasty: Projection = { fold, save: () => ({}), load: () => true }
+  const first = await open(disk, clock, known, { hasty })
+  memory = first.memory
+  // So many at rest that the first of them is on the disk only.
+  await memory.appendAll(Array.from({ length: 600 }, (_, n) => created(4 * n + 1)))
+  await memory.append(about(1, 'mission.cancelled', { by: 'local' }))
+  await Promise.all(snapshots)
+
+  const next = disk.afterKill()
+  const { snapshot } = await readSnapshot(next, dataPaths(DIR).systemState, 'system_state.json')
+  const late = (snapshot?.sections['missions'] as { readonly late: readonly [string, object[]][] }).late
+  const second = await open(next, clock, known)
+  t.strictSame([late.map(([mission]) => mission), snapshot?.position.seq], [[id(1)], memory.head])
+  t.match(await second.missions.get(id(1)), { status: 'cancelled' })
+  t.strictSame(second.warnings, [])
+})
