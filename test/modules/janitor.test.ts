@@ -203,6 +203,36 @@ t.test('the chain leads through sealed segments, and each vouches for the one be
   })
 })
 
+t.test(
+  'a journal whose beginning was compacted is whole, and missions still name their artifacts',
+  async (t) => {
+    const { run, put } = house(t, { min_age_hours: 0 })
+    const first = seal([[['a', {}]], [['b', {}]]])
+    const bytes = Buffer.byteLength(first.text)
+    const sealed = { sealed: 'audit/000000000001.jsonl', bytes, last_seq: 2, last_h: first.link.h }
+    const gone = { segments: [{ last_seq: 2, last_h: first.link.h }] }
+    const second = (told: Draft) => seal([[['journal.segment_opened', sealed]], [told]], first.link)
+    const [kept, orphan] = ['a'.repeat(64), 'b'.repeat(64)]
+    for (const name of [kept, orphan]) await put(`artifacts/${name}`, 'x', 48)
+    await put(
+      'missions/00000001.jsonl',
+      `${JSON.stringify({ mission_id: 'm-1', artifacts: [{ sha256: kept }] })}\n`,
+    )
+
+    const { text } = second(['journal.compacted', gone])
+    await put('audit.jsonl', text)
+    t.match(await run('verify'), { ok: true, records: 2, first_seq: 3, last_seq: 4, files: 1 })
+    const { groups } = (await run('prunable')) as { groups: object }
+    t.match(groups, { artifact: { count: 1 }, generation: { count: 0 } })
+    await rm(await put('audit.jsonl', ''))
+    await put('audit/000000000003.jsonl', text)
+    t.match(await run('verify'), { ok: true, first_seq: 3 }, 'also where the first file is a sealed one')
+
+    await put('audit/000000000003.jsonl', second(['c', {}]).text)
+    t.match(await run('verify'), { ok: false, first_bad: { seq: 1, reason: /1 to 2 are missing/ } })
+  },
+)
+
 t.test('what the daemon still needs is never prunable, and what is young neither', async (t) => {
   const { ctx, put, run, records } = house(t)
   const hash = (digit: string): string => digit.repeat(64)

@@ -103,6 +103,9 @@ async function follow(files: readonly JournalFile[], reader: ChainReader): Promi
 class Walk {
   readonly #record: ChainReader['record']
   #link: Link = GENESIS
+  /** What the first record follows. */
+  #base: Link = GENESIS
+  readonly #ends: End[] = []
   #file: Pick<JournalFile, 'name' | 'first'> = { name: '', first: undefined }
   #before: { name: string; bytes: number } | undefined
   #lines = new Lines()
@@ -126,9 +129,6 @@ class Walk {
     this.#lines = new Lines()
     this.#line = 0
     this.#offset = 0
-    const due = this.#link.seq + 1
-    if (file.first !== undefined && file.first !== due)
-      this.#damage(`the records ${due} to ${file.first - 1} are missing`)
   }
 
   take(chunk: Buffer): void {
@@ -154,27 +154,35 @@ class Walk {
 
   chain(files: number): Chain {
     const { seq, h } = this.#link
-    const some = seq > 0
+    const before = this.#base.seq
+    const some = seq > before
+    const bad = this.#bad ?? this.#lateness()
     return {
-      ok: this.#bad === null,
-      records: seq,
-      first_seq: some ? 1 : null,
+      ok: bad === null,
+      records: seq - before,
+      first_seq: some ? before + 1 : null,
       last_seq: some ? seq : null,
       last_h: some ? h : null,
       files,
       bytes: this.#bytes,
       open_bytes: this.#openBytes,
-      first_bad: this.#bad,
+      first_bad: bad,
     }
   }
 
   /** Takes the line into the chain, or says why it does not belong there. */
   #judge(line: Buffer): string | undefined {
+    if (this.#line === 0 && this.#before === undefined && this.#link === GENESIS) this.#beginLate(line)
+    const { first } = this.#file
+    const due = this.#link.seq + 1
+    if (this.#line === 0 && first !== undefined && first !== due)
+      return `the records ${due} to ${first - 1} are missing`
     const judged = judgeLine(line, this.#link)
     if ('bad' in judged) return judged.bad
     if (this.#line === 0 && this.#before !== undefined && !opens(judged, this.#before, this.#link)) {
       return `${this.#before.name} is not as it was when it was sealed`
     }
+    if (ENDS.has(judged.type)) this.#ends.push(...endsIn(judged.d))
     this.#link = judged
     this.#line += 1
     this.#offset += line.length
@@ -183,9 +191,51 @@ class Walk {
     return undefined
   }
 
+  /** What came before the first file may have been compacted: its first record says what it follows. */
+  #beginLate(line: Buffer): void {
+    const base = baseIn(line)
+    if (base === undefined) return
+    this.#link = base.link
+    this.#base = base.link
+    this.#before = { name: base.name, bytes: base.bytes }
+  }
+
+  /** The beginning is missing, and no record says that it was compacted. */
+  #lateness(): Bad | null {
+    const { seq, h } = this.#base
+    if (seq === 0 || this.#ends.some((end) => end.last_seq === seq && end.last_h === h)) return null
+    const reason = `the records 1 to ${seq} are missing, and no record says that they were compacted`
+    return { seq: 1, file: this.#before?.name ?? '', line: 1, offset: 0, reason }
+  }
+
   #damage(reason: string): void {
     const { name: file } = this.#file
     this.#bad = { seq: this.#link.seq + 1, file, line: this.#line + 1, offset: this.#offset, reason }
+  }
+}
+
+/** A record behind which the journal may begin. */
+interface End {
+  readonly last_seq: number
+  readonly last_h: string
+}
+
+const ENDS = new Set(['journal.compacted', 'journal.repaired'])
+
+function endsIn({ segments }: JournalRecord['d']): readonly End[] {
+  return Array.isArray(segments) ? segments : []
+}
+
+/** What the opening record of a segment says of the one before; undefined when it is the first one, or no such record. */
+function baseIn(line: Buffer): { link: Link; name: string; bytes: number } | undefined {
+  try {
+    const { seq, type, d } = JSON.parse(line.toString())
+    const { sealed: name, bytes, last_seq: last, last_h: h } = d
+    if (type !== 'journal.segment_opened' || last !== seq - 1 || last < 1) return undefined
+    if (typeof name !== 'string' || typeof bytes !== 'number' || typeof h !== 'string') return undefined
+    return { link: { seq: last, b: last, h }, name, bytes }
+  } catch {
+    return undefined
   }
 }
 

@@ -70,7 +70,8 @@ interface Counted {
   readonly code: string | undefined
 }
 
-async function eachLine(
+/** Hands over each whole line of a file. */
+export async function eachLine(
   file: FileHandle | undefined,
   signal: AbortSignal,
   see: (line: Buffer) => void,

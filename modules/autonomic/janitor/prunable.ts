@@ -2,6 +2,8 @@ import { basename, join } from 'node:path'
 import type { ActionContext, RecordPaths } from 'aeon-nexus/module'
 import { bytes, plain, table } from './format.ts'
 import { readJournal } from './journal.ts'
+import { missionFiles, openMissionFile } from './mission-files.ts'
+import { eachLine } from './missions.ts'
 import { References } from './references.ts'
 import type { Settings } from './settings.ts'
 import { entriesOf, type FoundFile, filesBelow, look, sumBytes, type Unknown } from './sizes.ts'
@@ -39,6 +41,8 @@ export async function prunable(
   })
   const survey: Survey = { records, settings, ctx, unknown, notes, nowMs: Date.now() }
   const found: Prunable[] = []
+  // What was compacted is known from the missions alone; of generations nothing is said then.
+  if ((chain.first_seq ?? 1) > 1) await referencesOfMissions(references, records, ctx.signal)
   if (chain.ok) {
     found.push(...(await oldGenerations(survey, references)), ...(await orphans(survey, references)))
   } else {
@@ -78,6 +82,16 @@ interface Survey {
   readonly unknown: Unknown
   readonly notes: string[]
   readonly nowMs: number
+}
+
+async function referencesOfMissions(
+  references: References,
+  records: RecordPaths,
+  signal: AbortSignal,
+): Promise<void> {
+  for (const file of await missionFiles(records)) {
+    await eachLine(await openMissionFile(records, file), signal, (line) => references.takeText(line))
+  }
 }
 
 /** `generations/<group>/<name>/<hash>`, except the one that was accepted last and what is not yet judged. */

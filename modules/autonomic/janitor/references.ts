@@ -19,8 +19,12 @@ export class References {
       this.accepted.set(moduleId, generation)
     }
     if (type.startsWith('module.') || type.startsWith('journal.')) return
-    // Any field of any type: a reference that we do not know of must not cost somebody a file.
-    const text = line.toString('latin1', 0, line.length - SEAL_BYTES)
+    this.takeText(line.subarray(0, line.length - SEAL_BYTES))
+  }
+
+  /** Any field of any type: a reference that we do not know of must not cost somebody a file. */
+  takeText(bytes: Buffer): void {
+    const text = bytes.toString('latin1')
     for (const [hash] of text.matchAll(/(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])/g)) this.#hashes.add(hash)
   }
 

@@ -1,6 +1,5 @@
-import { open, stat } from 'node:fs/promises'
+import { readdir, stat } from 'node:fs/promises'
 import { basename, join } from 'node:path'
-import { LINE_BYTES_MAX } from './chain.ts'
 
 /** One file of the journal. */
 export interface JournalFile {
@@ -14,27 +13,17 @@ export interface JournalFile {
   readonly id: string
 }
 
-/**
- * The sealed segments, found one from the other: each is named by its first record, which follows the last one of the
- * segment before. Listing the folder would be simpler, but Node's permission model refuses that for a folder whose name
- * begins another permitted one, as `audit` begins `audit.jsonl`.
- */
+/** The sealed segments in order. The oldest may be gone: what the daemon has compacted is. */
 export async function sealedSegments(folder: string): Promise<JournalFile[]> {
-  const found: JournalFile[] = []
-  for (let first: number | undefined = 1; first !== undefined; ) {
-    const name = `${String(first).padStart(12, '0')}.jsonl`
-    const file: JournalFile | undefined = await fileAt(
-      join(folder, name),
-      `${basename(folder)}/${name}`,
-      first,
-    )
-    if (file === undefined) break
-    found.push(file)
-    const last = await lastNumber(file)
-    // Without a last record the chain breaks here, and whoever follows it will say so.
-    first = last === undefined || last < first ? undefined : last + 1
-  }
-  return found
+  const names = (await readdir(folder).catch(absent)) ?? []
+  const numbered = names.filter((name) => /^\d{12,16}\.jsonl$/.test(name))
+  const found = await Promise.all(
+    numbered.map((name) =>
+      fileAt(join(folder, name), `${basename(folder)}/${name}`, Number.parseInt(name, 10)),
+    ),
+  )
+  const first = (file: JournalFile): number => file.first ?? 0
+  return found.filter((file) => file !== undefined).sort((one, other) => first(one) - first(other))
 }
 
 /** A file as it is now; undefined when it is not there. */
@@ -52,18 +41,4 @@ export async function fileAt(
 /** For `catch`: what is not there is undefined. */
 export function absent(cause: NodeJS.ErrnoException): undefined {
   if (cause.code !== 'ENOENT') throw cause
-}
-
-async function lastNumber({ path, bytes }: JournalFile): Promise<number | undefined> {
-  const file = await open(path, 'r').catch(absent)
-  if (file === undefined) return undefined
-  try {
-    const buffer = Buffer.alloc(Math.min(bytes, LINE_BYTES_MAX))
-    const { bytesRead } = await file.read(buffer, 0, buffer.length, bytes - buffer.length)
-    const line = buffer.toString('latin1', 0, bytesRead).trimEnd().split('\n').at(-1) ?? ''
-    const number = /^\{"v":\d+,"seq":(\d{1,15}),/.exec(line)?.[1]
-    return number === undefined ? undefined : Number(number)
-  } finally {
-    await file.close()
-  }
 }
