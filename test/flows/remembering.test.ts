@@ -348,9 +348,11 @@ t.test('a snapshot that holds facts of missions still to be read gives them thei
 
   const next = disk.afterKill()
   const { snapshot } = await readSnapshot(next, dataPaths(DIR).systemState, 'system_state.json')
-  const late = (snapshot?.sections['missions'] as { readonly late: readonly [string, object[]][] }).late
+  const section = snapshot?.sections['missions'] as
+    | { readonly late: readonly [string, object[]][] }
+    | undefined
   const second = await open(next, clock, known)
-  t.strictSame([late.map(([mission]) => mission), snapshot?.position.seq], [[id(1)], memory.head])
+  t.strictSame([section?.late.map(([mission]) => mission), snapshot?.position.seq], [[id(1)], memory.head])
   t.match(await second.missions.get(id(1)), { status: 'cancelled' })
   t.strictSame(second.warnings, [])
 })

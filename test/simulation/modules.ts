@@ -128,10 +128,9 @@ export class Modules implements ModuleCalls {
     const facts = { module: moduleId, action, reason: answer, timeout_ms: 30_000 }
     if (!isLate && (answer === 'ok' || answer === 'dies after' || answer === 'expires')) this.#effect(call)
     if (answer === 'ok') {
-      const output = {
-        from: context?.step,
-        ...(action === 'large' ? { text: LARGE, of: (context?.mission_id.charCodeAt(20) ?? 0) & 1 } : {}),
-      }
+      // Of many missions the same, so that files have several owners.
+      const large = { text: LARGE, of: (context?.mission_id.charCodeAt(20) ?? 0) & 1 }
+      const output = action === 'large' ? large : { from: context?.step }
       const durationMs = this.#clock.elapsed() - call.sinceMs
       const common = { instance: 'sim/module#1', generation: 'ab12cd34', durationMs, cpuMs: 1 }
       call.resolve({ output, artifacts: [], ...common })

@@ -50,7 +50,7 @@ const APPROVAL_MS = 20_000
 /** One after the other, unless they say what they need. */
 const PLANS: readonly (readonly { readonly uses: string; readonly needs?: string[] }[])[] = [
   [{ uses: 'once' }],
-  [{ uses: 'again' }, { uses: 'once' }],
+  [{ uses: 'large' }, { uses: 'once' }],
   [{ uses: 'once' }, { uses: 'again', needs: [] }, { uses: 'once', needs: ['s0', 's1'] }],
   [{ uses: 'once' }, { uses: 'again' }, { uses: 'once', needs: ['s0'] }],
   // A diamond, with one beside another that must happen once.
@@ -115,7 +115,7 @@ class Simulation {
     this.#figures = figures
     this.#say = say
     this.#chance = seededChance(setting)
-    this.#model = new Model(APPROVAL_MS, setting & 4 ? 1 : 4, setting & 64 ? 2 : 20_000_000)
+    this.#model = new Model(APPROVAL_MS, setting & 4 ? 1 : 4, setting & 64 ? 3 : 20_000_000)
     this.#setting = {
       model: this.#model,
       segmentBytesMax: setting & 1 ? 2_000 : 1_000_000,
