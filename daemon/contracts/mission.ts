@@ -209,7 +209,7 @@ export interface MissionView {
 }
 
 /** What an approval would be given for. */
-export interface ApprovalSubject {
+interface ApprovalSubject {
   /** RFC 3339. */
   readonly since: string
   readonly expires_at: string
@@ -219,7 +219,7 @@ export interface ApprovalSubject {
 }
 
 /** What let a mission run that is not SAFE, or that was interrupted. */
-export interface ApprovalView {
+interface ApprovalView {
   readonly kind: 'approved' | 'overridden' | 'resumed'
   readonly by: string
   readonly at: string

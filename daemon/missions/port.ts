@@ -102,7 +102,7 @@ export type ClaimVerdict =
     }
   | { readonly claim: false; readonly instead: Decided }
 
-export interface MissionPage {
+interface MissionPage {
   readonly missions: readonly MissionView[]
   readonly next: MissionId | null
 }
