@@ -38,6 +38,11 @@ export function patchesOf({ also = [], ...patch }: Mutant): readonly Patch[] {
   return [patch, ...also.map((more) => ({ name: patch.name, ...more }))]
 }
 
+/** Those about who runs when have a test file of their own: all of the missions' would take too long in one. */
+export function isOfQueue({ file }: Mutant): boolean {
+  return /missions\/(engine|lanes|ledger|shelf)\.ts$/.test(file)
+}
+
 /** Sizes that a schedule of eighty steps would never reach. */
 export const SMALL: readonly Patch[] = [
   {
