@@ -27,6 +27,8 @@ export interface ModelMission {
   retryInMs: number
   /** On the monotonic clock of this life: before this it is not claimed. */
   dueMs: number
+  /** From here on it is claimed as soon as there is a place. */
+  latestMs: number
   /** Where it stands in its line since then: the greater, the earlier. */
   rank: number
   /** How often one that stands behind it was claimed while it waited. */
@@ -157,8 +159,8 @@ export class Model {
   idle(elapsedMs: number, sinceMs: number): string | undefined {
     const running = [...this.missions.values()].filter(({ status }) => status === 'running').length
     if (running >= this.placesMax) return undefined
-    for (const { id, status, dueMs } of this.missions.values()) {
-      if (status === 'queued' && elapsedMs > Math.max(dueMs, sinceMs)) return id
+    for (const { id, status, latestMs } of this.missions.values()) {
+      if (status === 'queued' && elapsedMs > Math.max(latestMs, sinceMs)) return id
     }
     return undefined
   }
@@ -181,10 +183,14 @@ export class Model {
       mission.expiresAtMs = elapsedMs + Math.max(0, this.approvalMs - waitedMs)
       mission.claimedAtMs = elapsedMs
       // One that was approved before the work was taken up stands in its line already.
-      const { dueMs, rank } = mission
+      const { dueMs, latestMs, rank } = mission
       enqueued(mission, elapsedMs, wallMs, true)
       if (isTakenUp)
-        Object.assign(mission, { dueMs: Math.min(dueMs, mission.dueMs), rank: Math.max(rank, mission.rank) })
+        Object.assign(mission, {
+          dueMs: Math.min(dueMs, mission.dueMs),
+          latestMs: Math.max(latestMs, mission.latestMs),
+          rank: Math.max(rank, mission.rank),
+        })
     }
   }
 
@@ -218,6 +224,7 @@ export class Model {
       notBeforeMs: Date.parse(order.not_before ?? '') || 0,
       retryInMs: 0,
       dueMs: 0,
+      latestMs: 0,
       rank: 0,
       overtaken: 0,
       lastSeq: 0,
@@ -387,7 +394,7 @@ function enqueued(mission: ModelMission, elapsedMs: number, wallMs: number, isRe
   const { retryInMs, sinceWallMs, notBeforeMs, priority } = mission
   const retryMs = Math.min(retryInMs, retryInMs - (wallMs - sinceWallMs))
   const waitMs = Math.max(notBeforeMs - wallMs, retryMs)
-  mission.dueMs = elapsedMs + Math.max(0, waitMs)
+  mission.dueMs = mission.latestMs = elapsedMs + Math.max(0, waitMs)
   const waitedMs = isRecovered ? Math.min(AGED_MS, Math.max(0, -waitMs)) : 0
   mission.rank = priority * AGE_MS - (mission.dueMs - waitedMs)
   mission.overtaken = 0

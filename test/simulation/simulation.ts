@@ -639,8 +639,8 @@ class Simulation {
   /** A clock that was set back by a day keeps us waiting for a day, so it is set right. */
   async #mendClock(): Promise<void> {
     const { clock } = this.#life
-    const late = [...this.#model.missions.values()].filter(({ status, dueMs }) => {
-      return status === 'queued' && dueMs > clock.elapsed() + 60_000
+    const late = [...this.#model.missions.values()].filter(({ status, latestMs }) => {
+      return status === 'queued' && latestMs > clock.elapsed() + 60_000
     })
     if (late.length === 0) return
     const latestMs = Math.max(
