@@ -31,6 +31,8 @@ export interface ModelMission {
   latestMs: number
   /** Where it stands in its line since then: the greater, the earlier. */
   rank: number
+  /** The same, where it may have been looked at in two moments: never less. */
+  rankMax: number
   /** How often one that stands behind it was claimed while it waited. */
   overtaken: number
   lastSeq: number
@@ -189,7 +191,8 @@ export class Model {
         Object.assign(mission, {
           dueMs: Math.min(dueMs, mission.dueMs),
           latestMs: Math.max(latestMs, mission.latestMs),
-          rank: Math.max(rank, mission.rank),
+          rank: Math.min(rank, mission.rank),
+          rankMax: Math.max(rank, mission.rank),
         })
     }
   }
@@ -226,6 +229,7 @@ export class Model {
       dueMs: 0,
       latestMs: 0,
       rank: 0,
+      rankMax: 0,
       overtaken: 0,
       lastSeq: 0,
       kept: [],
@@ -287,12 +291,12 @@ export class Model {
 
   /** It is its time, and its turn. */
   #claimed(mission: ModelMission, elapsedMs: number): void {
-    const { id, lane, rank, dueMs } = mission
+    const { id, lane, rankMax, dueMs } = mission
     must(elapsedMs >= dueMs, `${id} is not claimed before its time, and not ${dueMs - elapsedMs} ms early`)
     for (const other of this.missions.values()) {
       if (other === mission || other.status !== 'queued' || other.lane !== lane) continue
       if (this.isCramped) other.overtaken = 0
-      if (this.isCramped || elapsedMs <= other.dueMs || other.rank <= rank + RANK_SLACK) continue
+      if (this.isCramped || elapsedMs <= other.dueMs || other.rank <= rankMax + RANK_SLACK) continue
       other.overtaken += 1
       const claim = `${other.id} goes before ${id}, and ${other.overtaken} were claimed past it`
       must(other.overtaken <= this.placesMax, claim)
@@ -396,7 +400,7 @@ function enqueued(mission: ModelMission, elapsedMs: number, wallMs: number, isRe
   const waitMs = Math.max(notBeforeMs - wallMs, retryMs)
   mission.dueMs = mission.latestMs = elapsedMs + Math.max(0, waitMs)
   const waitedMs = isRecovered ? Math.min(AGED_MS, Math.max(0, -waitMs)) : 0
-  mission.rank = priority * AGE_MS - (mission.dueMs - waitedMs)
+  mission.rank = mission.rankMax = priority * AGE_MS - (mission.dueMs - waitedMs)
   mission.overtaken = 0
 }
 
