@@ -23,7 +23,8 @@ export function plant(patches: readonly Patch[]): void {
       const loaded = nextLoad(url, context)
       const here = patches.filter(({ file }) => new URL(`../../${file}`, import.meta.url).href === url)
       if (here.length === 0) return loaded
-      let source = String(loaded.source)
+      // Beside other hooks it may come as bytes.
+      let source = new TextDecoder().decode(bytesOf(loaded.source))
       for (const { name, file, find, replace } of here) {
         if (source.split(find).length !== 2) throw new Error(`the place of '${name}' is not in ${file} once`)
         source = source.replace(find, () => replace)
@@ -31,6 +32,14 @@ export function plant(patches: readonly Patch[]): void {
       return { ...loaded, source }
     },
   })
+}
+
+function bytesOf(source: string | ArrayBufferLike | NodeJS.ArrayBufferView | undefined | null): Uint8Array {
+  if (typeof source === 'string') return Buffer.from(source)
+  if (source === undefined || source === null) return new Uint8Array()
+  return ArrayBuffer.isView(source)
+    ? new Uint8Array(source.buffer, source.byteOffset, source.byteLength)
+    : new Uint8Array(source)
 }
 
 /** A planted bug as all that is replaced for it. */
