@@ -79,7 +79,9 @@ async function openEngine(dir: string) {
 }
 
 async function portsOf(dir: string, journal: Journal, insight: Insight): Promise<MissionPorts> {
-  const lanes = { coin: IN_FLIGHT, forge: IN_FLIGHT, library: IN_FLIGHT, sanctuary: IN_FLIGHT }
+  // Wider than the load, as in the daemon that is measured.
+  const wide = 2 * IN_FLIGHT
+  const lanes = { coin: wide, forge: wide, library: wide, sanctuary: wide }
   const { settings } = await loadSettings({ env: {}, flags: {}, cwd: dir })
   const spec = { description: 'answers at once', timeout_ms: 30_000, idempotent: true, concurrency: 64 }
   return {
@@ -111,7 +113,7 @@ async function portsOf(dir: string, journal: Journal, insight: Insight): Promise
     log: (level, message, fields) => {
       if (level === 'error') process.stderr.write(`${message} ${JSON.stringify(fields)}\n`)
     },
-    settings: { ...settings.missions, concurrency: IN_FLIGHT, lanes },
+    settings: { ...settings.missions, concurrency: wide, lanes },
   }
 }
 

@@ -150,6 +150,7 @@ function makeAttempt(say: (line: string) => void) {
       return await measure()
     } catch (error) {
       say(`${what} could not be measured: ${(error as Error).message}`)
+      process.exitCode = 1
       return 'failed'
     }
   }
