@@ -68,7 +68,8 @@ export async function launchSite(dir: string, withinMs = 60_000): Promise<Missio
   try {
     const isReady = async (): Promise<true | undefined> => {
       if (child.exitCode !== null) throw new Error('it has ended')
-      return (await request('GET', '/readyz')).status === 200 ? true : undefined
+      const { status, body } = await request('GET', '/readyz')
+      return status === 200 || isOnlyLocked(body) ? true : undefined
     }
     await until(isReady, withinMs, 5)
   } catch {
@@ -91,6 +92,11 @@ export async function launchSite(dir: string, withinMs = 60_000): Promise<Missio
     post: (path, body) => request('POST', path, body),
     stop,
   }
+}
+
+/** A module that fails on purpose is locked in the course of a million missions; all else is ready then. */
+function isOnlyLocked(body: string): boolean {
+  return /"reasons":\["\d+ of \d+ modules are unhealthy: (\S+ is locked[,;]? ?)+"\]/.test(body)
 }
 
 /** A daemon in a folder of its own, which goes with it. */
@@ -133,8 +139,6 @@ const CONFIG = {
     lane_queue_max: BACKLOG,
     module_queue_max: BACKLOG,
   },
-  // A module that fails on purpose is locked in the course of a million missions; the daemon is measured all the same.
-  readiness: { max_unhealthy_ratio: 1 },
   // Started by hand, by this bench, more often than a person would.
   hosts: { starts_per_minute: 1_000 },
   modules: Object.fromEntries(MODULES.map((id) => [id, { enabled: true }])),
