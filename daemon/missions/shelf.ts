@@ -276,7 +276,10 @@ export interface FrozenShelf {
   readonly late: readonly (readonly [MissionId, readonly Fact[]])[]
 }
 
-/** The body of `missions.pruned`: which rows went, and what an auditor asks about them. */
+/**
+ * The body of `missions.pruned`: which rows go, and what an auditor asks about them. A suggestion that was overridden after
+ * the decision and before its record stays, here and in every replay; the count is that of the decision.
+ */
 export interface PruneRule {
   /** From above this id. */
   readonly after: MissionId | null
