@@ -1,12 +1,16 @@
-import type { Category, GenerationId, MissionId, ModuleId } from '../contracts/ids.ts'
+import type { Category, GenerationId, ModuleId } from '../contracts/ids.ts'
 import { betaQuantile } from './beta.ts'
 import type { Evidence } from './evidence.ts'
 import type { GoalReading } from './fingerprint.ts'
+import type { Details } from './recent.ts'
 import { type SelfTest, selfTestSums, selfTestVariation, speaksFor } from './self-tests.ts'
 import { addFaded, effective, noSums, type Sums } from './sums.ts'
 
-/** What experience says about one kind of mission. */
-export interface Estimate {
+/**
+ * What experience says about one kind of mission. Durations and what follows are of missions only: a self-test's input is
+ * tiny, so it tells success and steadiness, not size.
+ */
+export interface Estimate extends Omit<Details, 'goals'> {
   /** The Beta of the probability of success. */
   readonly a: number
   readonly b: number
@@ -22,18 +26,6 @@ export interface Estimate {
   readonly selfTests: number
   /** Outcomes with a similar goal among them. */
   readonly similar: number
-  /** Of missions only: a self-test's input is tiny, so it tells success and steadiness, not size. */
-  readonly durations:
-    | { readonly n: number; readonly p50Ms: number; readonly p90Ms: number; readonly meanMs: number }
-    | undefined
-  readonly variation: number | undefined
-  readonly operatorMinutes: number | undefined
-  /** Minutes of those an operator handled at all. */
-  readonly handleMinutes: number | undefined
-  readonly value: number | undefined
-  readonly cost: number | undefined
-  /** At most five missions, the most similar and newest first. */
-  readonly missions: readonly MissionId[]
 }
 
 export interface Subject {
